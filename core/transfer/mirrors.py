@@ -79,8 +79,8 @@ class Mirror:
     """Limits the bytes per second."""
 
 
-ObserveMirror = Callable[[Mirror, MirrorState, bool], None]
-"""Receives the last run of a mirror, and whether this process has just done it."""
+ObserveMirror = Callable[[str, MirrorState, bool], None]
+"""Receives the name of a mirror, its last run, and whether this process has just done it."""
 
 
 class MirrorService:

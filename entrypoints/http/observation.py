@@ -198,7 +198,7 @@ class WorkerObservation:
 
     def mirror_observer(self) -> ObserveMirror:
         """Return the function that receives the runs of mirrors."""
-        return mirror_observer(self._metrics) if self._metrics is not None else lambda _mirror, _state, _is_own: None
+        return mirror_observer(self._metrics) if self._metrics is not None else lambda _name, _state, _is_own: None
 
     def collection_observer(self) -> CollectionObserver:
         """Return the function that receives the progress of garbage collections in this process."""

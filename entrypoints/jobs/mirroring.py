@@ -48,7 +48,7 @@ def _mirror_job(
         finally:
             # Also the runs of other replicas and of commands.
             if (state := await service.state(mirror)) is not None:
-                observe(mirror, state, False)  # noqa: FBT003 - the type names it
+                observe(mirror.rules.name, state, False)  # noqa: FBT003 - the type names it
 
     return Job(name=job.name, run=run, every=job.every, delay=job.delay, is_upkeep=job.is_upkeep)
 
@@ -65,7 +65,7 @@ async def run_mirror(
         done = await service.run(mirror, by=by, require_writable=read_only.require_writable)
     finally:
         if (state := await service.state(mirror)) is not None:
-            observe(mirror, state, True)  # noqa: FBT003 - the type names it
+            observe(mirror.rules.name, state, True)  # noqa: FBT003 - the type names it
     counts = {
         "tags": done.tags_copied,
         "manifests": done.manifests_copied,

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Final
 
 from core.ports.metrics import Merge, Metrics
-from core.transfer.mirrors import Mirror, MirrorState, ObserveMirror
+from core.transfer.mirrors import MirrorState, ObserveMirror
 
 _PREFIX: Final = "registry_mirror"
 _LABELS: Final = ("mirror",)
@@ -30,8 +30,7 @@ def mirror_observer(metrics: Metrics) -> ObserveMirror:
     deleted = metrics.counter(f"{_PREFIX}_tags_deleted_total", "Tags deleted because the upstream lost them.", _LABELS)
     problems = metrics.counter(f"{_PREFIX}_problems_total", "Images that could not be copied.", _LABELS)
 
-    def observe(mirror: Mirror, state: MirrorState, is_own: bool) -> None:  # noqa: FBT001 - see `ObserveMirror`
-        name = mirror.rules.name
+    def observe(name: str, state: MirrorState, is_own: bool) -> None:  # noqa: FBT001 - see `ObserveMirror`
         ended(_unix(state.ended), name)
         if state.succeeded:
             succeeded(_unix(state.succeeded), name)

@@ -23,9 +23,11 @@ from core.ports.upstream import UpstreamQuota
 from core.pull_through.eviction import EvictionReport
 from core.pull_through.origins import Origins
 from core.pull_through.rules import UpstreamRules
+from core.transfer.mirrors import MirrorState
 from core.verification.journal import Checkpoint
 from entrypoints.observability.caching import eviction_observer, prefetch_observer
 from entrypoints.observability.jobs import VerificationObserver, collection_observer
+from entrypoints.observability.mirrors import mirror_observer
 from entrypoints.observability.notification_metrics import NotificationReader
 from entrypoints.observability.quotas import quota_reader
 from tests.support.certificates import Authority
@@ -129,7 +131,7 @@ def scrape(tmp_path_factory: pytest.TempPathFactory) -> Scrape:
 
 
 def of_jobs() -> Scrape:
-    """Return the metrics of collections, verifications, notifications and upstreams, which are rare."""
+    """Return the metrics of collections, verifications, notifications, upstreams and mirrors, which are rare."""
     metrics = SingleProcessMetrics()
     collection_observer(metrics)(CollectionReport())
     VerificationObserver(metrics).done(Checkpoint())
@@ -144,6 +146,8 @@ def of_jobs() -> Scrape:
     fetch_observer(metrics, origins)
     eviction_observer(metrics)(EvictionReport())
     prefetch_observer(metrics)("docker.io/library/alpine")
+    now = "2026-11-29T00:00:00+00:00"
+    mirror_observer(metrics)("quay", MirrorState(began=now, ended=now, succeeded=now), True)  # noqa: FBT003 - see there
     return Scrape(metrics.render("")[0].decode())
 
 
