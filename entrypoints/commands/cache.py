@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     Work = Callable[["RegistryApplication", ProxySettings], Awaitable[int]]
 
-PATIENCE_SECONDS: Final = 60.0
-"""Time to wait for the lease of another eviction."""
+_PATIENCE_SECONDS: Final = 30.0
+"""Time to wait for the lease of another eviction, in addition to two settle times."""
 _SHORT_DIGEST: Final = 19
 """Characters of a digest in a list."""
 
@@ -273,7 +273,7 @@ async def _evict(arguments: Namespace, application: "RegistryApplication", proxy
     evictor = new_evictor(application, proxy, is_offline=arguments.offline, goes_on=lambda: lease.is_held)
     if arguments.dry_run:
         report = await evictor.plan(eviction)
-    elif await lease.acquire(PATIENCE_SECONDS):
+    elif await lease.acquire(_PATIENCE_SECONDS + 2 * application.settings.storage.garbage_collection.settle_seconds):
         if not arguments.offline:
             seconds = format_duration(application.settings.storage.garbage_collection.settle_seconds)
             sys.stderr.write(f"waiting {seconds} before the removal, so that running servers see it\n")
