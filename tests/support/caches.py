@@ -16,7 +16,7 @@ from tests.support.processes import RegistryServer
 from tests.support.upstream_server import UpstreamServer
 
 WORKERS = 2
-_WAIT_SECONDS = 30.0
+_WAIT_SECONDS = 60.0
 _READ_BYTES = 256 * 1024
 _MEMORY_SAMPLE_SECONDS = 0.02
 
