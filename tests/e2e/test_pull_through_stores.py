@@ -22,10 +22,10 @@ def store(request: pytest.FixtureRequest, tool: Callable[[str], str], tmp_path: 
     folder.mkdir()
     if request.param == "s3":
         with versitygw_endpoint(tool("versitygw"), BUCKET, folder) as url:
-            yield s3_environment(url, redirects=False)
+            yield s3_environment(url)
     elif request.param == "scs":
         with ScsEndpoint(folder) as endpoint:
-            yield endpoint.settings(redirects=False)
+            yield endpoint.settings()
     else:
         yield {}
 

@@ -97,13 +97,13 @@ class BlobClient(threading.Thread):
         return self.is_complete and not self.is_wrong and self.received == len(self._expected)
 
 
-def until(condition: Callable[[], object]) -> None:
-    """Wait until a condition holds."""
+def until(condition: Callable[[], object], *, every: float = 0.01) -> None:
+    """Wait until a condition holds; check it at this interval in seconds."""
     ends_at = time.monotonic() + _WAIT_SECONDS
     while not condition():
         if time.monotonic() > ends_at:
             raise TimeoutError("the condition did not become true")
-        time.sleep(0.01)
+        time.sleep(every)
 
 
 def finish(clients: Iterable[BlobClient]) -> None:
