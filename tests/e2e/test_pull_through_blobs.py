@@ -19,6 +19,8 @@ from tests.support.caches import (
     until,
     upstream_section,
 )
+from tests.support.metrics import Scrape
+from tests.support.processes import free_port
 from tests.support.registry_client import RegistryClient
 from tests.support.upstream_server import UpstreamServer
 
@@ -49,10 +51,19 @@ def upstream(running_upstream: UpstreamServer) -> UpstreamServer:
 
 
 @pytest.fixture(scope="module")
-def cache(running_upstream: UpstreamServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CacheServer]:
+def metrics_port() -> int:
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def cache(
+    running_upstream: UpstreamServer, metrics_port: int, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[CacheServer]:
     folder = tmp_path_factory.mktemp("cache")
     proxy = {"upstreams": [upstream_section(running_upstream, "up.test")]}
-    with CacheServer(folder / "server", folder / "storage", proxy=proxy) as server:
+    debug = {"addr": f"127.0.0.1:{metrics_port}", "prometheus": {"enabled": True}}
+    config = {"http": {"workers": WORKERS, "debug": debug}}
+    with CacheServer(folder / "server", folder / "storage", proxy=proxy, config=config) as server:
         until(lambda: len(children_of(server.pid)) == WORKERS)
         yield server
 
@@ -169,7 +180,9 @@ def test_upstream_that_always_cuts_gives_a_short_body(cache: CacheServer, upstre
     assert read(cache, upstream, path).is_right
 
 
-def test_wrong_bytes_are_never_served_whole(cache: CacheServer, upstream: UpstreamServer, path: str) -> None:
+def test_wrong_bytes_are_never_served_whole(
+    cache: CacheServer, upstream: UpstreamServer, path: str, metrics_port: int
+) -> None:
     right = blob_of(upstream, path)
     name, _, digest = path.removeprefix("/v2/up.test/").partition("/blobs/")
     upstream.content.replace_blob(name, digest, right[:-1] + b"?")
@@ -179,6 +192,8 @@ def test_wrong_bytes_are_never_served_whole(cache: CacheServer, upstream: Upstre
     assert not any(client.is_complete for client in clients)
     assert not any(client.is_wrong for client in clients)
     assert stored_blob(cache.storage, digest) is None
+    metrics = f"http://127.0.0.1:{metrics_port}/metrics"
+    until(lambda: Scrape.of(metrics).total("registry_proxy_wrong_digests_total", upstream="up.test"), every=0.2)
 
     upstream.content.replace_blob(name, digest, right)
     assert read(cache, upstream, path).is_right
