@@ -23,7 +23,7 @@ _ACTIONS: Final = "pull,push,delete"
 
 
 class Sender:
-    """Sends requests to one registry. Opened as a context manager; contacts nobody before a request.
+    """Sends requests to one registry. Opened as a context manager; opens no connection before a request.
 
     Args:
         name: the host, for errors.

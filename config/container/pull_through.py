@@ -223,7 +223,7 @@ def observed_upstream(upstream: Upstream, metrics: Metrics | None) -> Upstream:
 
 
 class PullThrough(AbstractAsyncContextManager["PullThrough"]):
-    """The parts of the cache that its services share. Opening contacts nobody.
+    """The parts of the cache that its services share. Opening sends no request.
 
     Args:
         origins: the upstreams with their rules.

@@ -30,7 +30,7 @@ class NewManifest:
 class RegistryTarget(ABC):
     """Writes one registry, opened as a context manager; safe for concurrent tasks.
 
-    Opening contacts nobody. Every call may be repeated: to store content that exists changes nothing.
+    Opening sends no request. Every call may be repeated: to store content that exists changes nothing.
     """
 
     name: str

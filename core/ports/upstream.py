@@ -62,7 +62,7 @@ class UpstreamQuota:
 class Upstream(ABC):
     """Reads one registry. One per registry and process, opened as a context manager; safe for concurrent tasks.
 
-    Opening contacts nobody.
+    Opening sends no request.
     """
 
     name: str

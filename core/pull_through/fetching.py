@@ -135,7 +135,7 @@ class Fetcher:
             except UpstreamError:
                 self._leave(fetch)
                 attempts += 1
-                # Another repository's upstream says nothing about this one's.
+                # The failure of another repository's upstream does not concern this one.
                 if fetch.failed_for == name or attempts == _ATTEMPTS:
                     raise
             except BaseException:

@@ -2,7 +2,7 @@
 
 The record is an object of its own, so that it survives a restart and all workers and replicas share it. It describes a
 tag, but does not make it exist: without the tag's link, or with a link to another manifest, the record counts for
-nothing. So whoever removes or moves a tag need not know about records.
+nothing. So code that removes or moves a tag need not know about records.
 """
 
 import json

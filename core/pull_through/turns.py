@@ -85,7 +85,7 @@ class Turns:
         while True:
             if turn.has_waited and handle.state.failure is not None:
                 error = error_of(handle.state.failure)
-                if isinstance(error, UpstreamError):  # another kind says nothing about the upstream
+                if isinstance(error, UpstreamError):  # other errors do not come from the upstream
                     turn.failure = error
                     return False
             if await handle.lead():

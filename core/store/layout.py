@@ -66,16 +66,8 @@ UPLOADS_DIRECTORY: Final = "_uploads"
 _REFERRERS_DIRECTORY: Final = "_referrers"
 _INCOMPLETE_DIRECTORY: Final = "_incomplete"
 UPSTREAM_DIRECTORY: Final = "_upstream"
-REPOSITORY_DIRECTORIES: Final = frozenset(
-    {
-        LAYERS_DIRECTORY,
-        MANIFESTS_DIRECTORY,
-        UPLOADS_DIRECTORY,
-        _REFERRERS_DIRECTORY,
-        _INCOMPLETE_DIRECTORY,
-        UPSTREAM_DIRECTORY,
-    }
-)
+_OWN_DIRECTORIES: Final = {_REFERRERS_DIRECTORY, _INCOMPLETE_DIRECTORY, UPSTREAM_DIRECTORY}
+REPOSITORY_DIRECTORIES: Final = frozenset({LAYERS_DIRECTORY, MANIFESTS_DIRECTORY, UPLOADS_DIRECTORY} | _OWN_DIRECTORIES)
 """The directories that a registry creates in a repository."""
 LINK: Final = "/link"
 """The end of the key of every link."""

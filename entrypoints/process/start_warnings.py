@@ -36,7 +36,7 @@ def warn_at_start(parts: ServerParts) -> None:
         )
     for prefix in _open_upstreams(settings, parts.policy):
         _logger.warning(
-            "anybody may pull below %s with the registry's credentials for that upstream; "
+            "every client may pull below %s with the registry's credentials for that upstream; "
             "restrict access.rules, or allow only public repositories (proxy.upstreams[].allow)",
             prefix or "/",
         )

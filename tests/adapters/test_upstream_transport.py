@@ -34,7 +34,7 @@ async def read_blob(upstream, digest=LAYER, **part):
 
 
 class Origin:
-    """A server that answers every request as a function says, and keeps the headers."""
+    """A server that answers every request with the result of a function, and keeps the headers."""
 
     def __init__(self, answer):
         self._answer = answer

@@ -22,7 +22,7 @@ class ClientProxy:
     """A proxy on a free port of 127.0.0.1, within its async block.
 
     Args:
-        user: user name of the only user; None lets everybody through.
+        user: user name of the only user; None disables the sign-in.
         password: its password.
         tls: the context of an HTTP proxy that itself speaks TLS.
     """

@@ -1,4 +1,4 @@
-"""Blocks of the documents, for tests that run what operators are told to write."""
+"""Blocks of the documents, for tests that run the documented files."""
 
 import re
 

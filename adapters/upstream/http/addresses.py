@@ -101,7 +101,7 @@ class Addresses:
         """Return the result of the first address whose operation succeeds.
 
         Raises:
-            UpstreamError: all failed; the error that tells most about why.
+            UpstreamError: all failed; the most informative error.
         """
         failures: list[UpstreamError] = []
         for address in self._addresses:

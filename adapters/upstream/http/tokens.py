@@ -106,7 +106,7 @@ class TokenCache:
     def _forget(self, key: tuple[str, Credentials | None], task: asyncio.Task[str]) -> None:
         del self._running[key]
         if not task.cancelled():
-            # Whoever waited has raised the error; without a look at it asyncio logs a warning.
+            # The waiting task has raised the error; asyncio warns about an error that is never retrieved.
             task.exception()
 
     async def _ask(self, challenge: Challenge, scope: str, credentials: Credentials | None) -> str:

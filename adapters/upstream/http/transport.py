@@ -47,7 +47,7 @@ _PROBLEMS: Final = (
 
 
 class Transport:
-    """Sends requests without credentials of its own. Opened as a context manager; contacts nobody before a request.
+    """Sends requests without credentials of its own. Opened as a context manager; opens no connection before a request.
 
     Args:
         name: the upstream's name, for errors.

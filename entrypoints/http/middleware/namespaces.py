@@ -53,7 +53,7 @@ class Namespaces:
 
     @web.middleware
     async def refuse_changes(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Refuse to change a cached repository, whoever asks, before the body is read.
+        """Refuse to change a cached repository, whatever the client's rights, before the body is read.
 
         Raises:
             CachedRepositoryError: the repository is a cache.

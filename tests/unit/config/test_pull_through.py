@@ -169,7 +169,7 @@ def test_credentials_that_serve_everybody_are_logged_at_start(
     load_text: LoadText, caplog: pytest.LogCaptureFixture, text: str, *, warns: bool
 ) -> None:
     warn_at_start(build_server_parts(load_text(MINIMAL + text + SIGNED_IN).settings))
-    assert ("anybody may pull below docker.io with the registry's credentials" in caplog.text) is warns
+    assert ("every client may pull below docker.io with the registry's credentials" in caplog.text) is warns
 
 
 @pytest.mark.parametrize(("text", "warns"), [(PUBLIC, False), (EVERYTHING, True)])
@@ -177,4 +177,4 @@ def test_only_upstreams_with_credentials_are_warned_about(
     load_text: LoadText, caplog: pytest.LogCaptureFixture, text: str, *, warns: bool
 ) -> None:
     warn_at_start(build_server_parts(load_text(MINIMAL + text).settings))
-    assert ("anybody may pull below" in caplog.text) is warns
+    assert ("every client may pull below" in caplog.text) is warns
