@@ -15,6 +15,7 @@ from entrypoints.cli import main
 from entrypoints.commands.registry_urls import parse_registry_url
 from entrypoints.exit_codes import ExitCode
 from tests.support.content import image_manifest
+from tests.support.growing_folders import sizes_of_files
 from tests.support.oci import OCI_MANIFEST, digest_of, make_artifact, make_image, make_multi_platform_index
 from tests.support.processes import RegistryServer
 from tests.support.registry_client import RegistryClient
@@ -326,8 +327,7 @@ def test_a_killed_copy_continues(upstream: UpstreamServer, target: RegistryServe
 
 
 def _staged(target: RegistryServer) -> int:
-    sizes = [path.stat().st_size for path in target.storage.rglob("*") if path.is_file()]
-    return max(sizes, default=0)
+    return max((size for _, size in sizes_of_files(target.storage)), default=0)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.commands import run_registry
 from tests.support.content import image_manifest
+from tests.support.growing_folders import sizes_of_files
 from tests.support.oci import (
     OCI_INDEX,
     OCI_MANIFEST,
@@ -119,5 +120,4 @@ def test_a_killed_copy_to_a_url_continues_its_upload(tmp_path: Path, home: Path)
 
 
 def _staged(target: RegistryServer) -> int:
-    sizes = [path.stat().st_size for path in target.storage.rglob("*") if path.is_file()]
-    return max(sizes, default=0)
+    return max((size for _, size in sizes_of_files(target.storage)), default=0)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.caches import CacheServer, until, upstream_section
+from tests.support.growing_folders import sizes_of_files
 from tests.support.oci import OCI_CONFIG, OCI_MANIFEST, Content, Image, contents_of, make_image
 from tests.support.registry_client import RegistryClient
 from tests.support.upstream_server import UpstreamServer
@@ -39,14 +40,7 @@ def with_shared_layer(image: Image, shared: Content) -> Image:
 
 def size_of(folder: Path) -> int:
     """Return the size of all files below a store, without its reserve for a full disk, while a server changes it."""
-    return sum(_size(path) for path in folder.rglob("*") if path.name != "reserve")
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size if path.is_file() else 0
-    except FileNotFoundError:
-        return 0
+    return sum(size for path, size in sizes_of_files(folder) if path.name != "reserve")
 
 
 def test_cache_stays_within_its_size(upstream: UpstreamServer, tmp_path: Path) -> None:

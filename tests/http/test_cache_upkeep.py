@@ -31,6 +31,7 @@ from entrypoints.jobs.background import Job
 from entrypoints.jobs.caching import LOOK_SECONDS, eviction_job, prefetch_jobs
 from entrypoints.observability.caching import eviction_observer, prefetch_observer
 from entrypoints.opening import opened
+from tests.support.growing_folders import sizes_of_files
 from tests.support.metrics import Scrape
 from tests.support.oci import Content, Image, digest_of, make_image
 from tests.support.processes import RegistryServer
@@ -120,8 +121,10 @@ def start(upstream: UpstreamServer, tmp_path: Path, aiohttp_server: AiohttpServe
 
 def size_of(folder: Path) -> int:
     """Return the size of all content in a folder: links, blobs, the trash and blobs in flight."""
-    return sum(path.stat().st_size for path in folder.rglob("data*") if path.is_file()) + sum(
-        path.stat().st_size for path in folder.rglob("_trash/blobs/**/*") if path.is_file()
+    return sum(
+        size
+        for path, size in sizes_of_files(folder)
+        if path.name.startswith("data") or "_trash/blobs" in path.as_posix()
     )
 
 
