@@ -69,6 +69,8 @@ from core.store.damage import DamageWatch
 from core.store.links import Links
 from core.store.manifest_cache import ManifestCache
 from core.store.tag_links import TagLinks
+from core.summaries.changes import ChangeRecorder
+from core.summaries.service import SummaryService
 from core.trash.store import Trash
 from core.verification.announcement import QuarantineAnnouncements
 from core.verification.verifier import VerificationOptions, Verifier
@@ -265,6 +267,8 @@ class Container(Adapters):
         settle_seconds=settings.provided.storage.garbage_collection.settle_seconds,
         is_needed=Callable(is_configured, settings.provided.storage.blob_descriptor_cache),
     )
+    summaries = Singleton(SummaryService, storage=blob_storage, tag_links=tag_links)
+    changes = Singleton(ChangeRecorder, blob_storage, now=now, new_id=Object(entry_id))
     registry = Singleton(
         Registry,
         blobs=blobs,
@@ -277,6 +281,8 @@ class Container(Adapters):
         repositories=repositories,
         retention=retention,
         publisher=publisher,
+        summaries=summaries,
+        changes=changes,
         pulls=pull_recorder,
     )
 

@@ -32,6 +32,8 @@ class Access:
     action: Action
 
 
+ADMINISTRATION: Final = Access("registry", "admin", Action.EVERYTHING)
+"""Access required for operations on the whole registry: collection, read-only mode, verification, notifications."""
 CATALOG: Final = Access("registry", "catalog", Action.EVERYTHING)
 """Access required to list the repositories."""
 
@@ -85,6 +87,7 @@ class RuleAction(StrEnum):
     PUSH = "push"
     DELETE = "delete"
     CATALOG = "catalog"
+    ADMIN = "admin"
 
 
 _ALLOWED_BY: Final = {
@@ -143,6 +146,8 @@ class Rule:
         """Whether the rule allows `access`."""
         if access.kind == "repository":
             return _ALLOWED_BY.get(access.action) in self.actions and self.matches(access.name)
+        if access == ADMINISTRATION:
+            return RuleAction.ADMIN in self.actions
         return access == CATALOG and RuleAction.CATALOG in self.actions
 
     def matches(self, name: str) -> bool:

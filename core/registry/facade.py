@@ -20,6 +20,8 @@ from core.registry.uploads import UploadService
 from core.restoration.service import Restoration, TrashService
 from core.retention.pulls import PullRecorder
 from core.retention.service import RetentionPlan, RetentionService
+from core.summaries.changes import ChangeKind, ChangeRecorder
+from core.summaries.service import SummaryService
 
 _TAGS_AT_ONCE: Final = 50
 """Number of tags that retention deletes between two checks that the tags are unchanged since the decision."""
@@ -43,6 +45,8 @@ class Registry:
     repositories: RepositoryService
     retention: RetentionService
     publisher: Publisher
+    summaries: SummaryService
+    changes: ChangeRecorder
     pulls: PullRecorder | None = None
     """Records the pulls of manifests, if a retention rule depends on them."""
 
@@ -91,6 +95,9 @@ class Registry:
         """
         pushed = await self.manifests.put(name, content, content_type, digest=digest, tags=tags)
         await self.catalog.record_push(name)
+        if pushed.tags:
+            moved = [(tag, pushed.digest) for tag in pushed.tags]
+            await self.changes.record(ChangeKind.PUSH, name, tags=moved, by=by.name)
         if self.publisher.wants(EventAction.PUSH, pushed.media_type):
             stored = StoredManifest(content=content, media_type=pushed.media_type, digest=pushed.digest)
             await self.publisher.publish_pushes([(name, tag, stored) for tag in pushed.tags or (None,)], by)
@@ -105,6 +112,8 @@ class Registry:
         digest = reference if isinstance(reference, Digest) else None
         if digest is not None:
             await self.catalog.record_removal(name)
+        if removed:
+            await self.changes.record(ChangeKind.DELETE, name, tags=[(tag, digest) for tag in removed], by=by.name)
         await self.publisher.publish_deletes(name, by, digest=digest, tags=removed)
         return removed
 
@@ -115,6 +124,7 @@ class Registry:
         removal = await self.repositories.delete(name, by=by.name, reason=reason, dry_run=dry_run)
         if not dry_run:
             await self.catalog.record_removal(name)
+            await self.changes.record(ChangeKind.DELETE, name, tags=list(removal.tags.items()), by=by.name)
             await self.publisher.publish_deletes(name, by)
         return removal
 
@@ -134,6 +144,7 @@ class Registry:
                     tags = {state.tag: state.digest for state in states}
                     await self.manifests.delete_tags(plan.name, tags, by=by.name, reason="retention")
                     removed += states
+                    await self.changes.record(ChangeKind.DELETE, plan.name, tags=list(tags.items()), by=by.name)
                     await self.publisher.publish_retention(plan.name, states, by)
             yield replace(plan, removed=removed)
 
@@ -145,6 +156,8 @@ class Registry:
         restoration = await self.trash.restore(entry, force=force)
         for name in restoration.repositories:
             await self.catalog.record_push(name)
+            tags = [(tag, digest) for repository, tag, digest in restoration.tags if repository == name]
+            await self.changes.record(ChangeKind.RESTORE, name, tags=tags, by=by.name)
         if restoration.tags and self.publisher.wants(EventAction.PUSH, ""):
             restored = [(name, tag, await self.manifests.get(name, digest)) for name, tag, digest in restoration.tags]
             await self.publisher.publish_pushes(restored, by)

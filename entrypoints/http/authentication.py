@@ -10,7 +10,17 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from core.errors import DeniedError, NameInvalidError, UnauthenticatedError, UploadInvalidError
-from core.model.access import CATALOG, OPEN, Access, AccessPolicy, Action, Caller, Principal, repository_access
+from core.model.access import (
+    ADMINISTRATION,
+    CATALOG,
+    OPEN,
+    Access,
+    AccessPolicy,
+    Action,
+    Caller,
+    Principal,
+    repository_access,
+)
 from core.model.names import RepositoryName
 from core.ports.authenticator import (
     Asked,
@@ -34,6 +44,8 @@ _ACTIONS: Final[Mapping[str, tuple[Action, ...]]] = {
     "PATCH": (Action.PULL, Action.PUSH),
     "DELETE": (Action.DELETE,),
 }
+_ADMINISTRATIVE: Final[frozenset[Resource]] = frozenset()
+"""Resources of the whole registry that require `ADMINISTRATION`; all others require the right to list repositories."""
 _OUTLIVES: Final = frozenset({"GET", "HEAD", "PATCH", "PUT"})
 """Methods allowed in an upload session after its token has expired; a `DELETE` is not part of a push."""
 _LEEWAY: Final = timedelta(seconds=60)
@@ -51,8 +63,8 @@ def accesses_of(target: Target, method: str, source: str | None) -> tuple[Access
     """
     if target.resource is Resource.BASE:
         return ()
-    if target.resource is Resource.CATALOG:
-        return (CATALOG,)
+    if not target.name:
+        return (ADMINISTRATION if target.resource in _ADMINISTRATIVE else CATALOG,)
     accesses = repository_access(target.name, *_ACTIONS.get(method, ()))
     if source:
         accesses += repository_access(source, Action.PULL)

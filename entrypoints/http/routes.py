@@ -94,6 +94,10 @@ _BASE: Final = Target(Resource.BASE)
 _CATALOG: Final = Target(Resource.CATALOG)
 _EXTENSION: Final = "/_sohu"
 """Prefix of our extension, named as the specification requires; no component of a repository name begins with `_`."""
+_REGISTRY_MODULES: Final[Mapping[str, Resource]] = {}
+"""Resources at `/v2/_sohu/registry/<module>`."""
+_REPOSITORY_MODULES: Final[Mapping[str, Resource]] = {"repository": Resource.REPOSITORY}
+"""Resources at `/v2/<name>/_sohu/registry/<module>`."""
 _BY_PARENT: Final = {
     "manifests": Resource.MANIFEST,
     "blobs": Resource.BLOB,
@@ -112,13 +116,23 @@ def match(path: str) -> Target | None:
     if not rest:
         return _BASE
     rest = rest.removesuffix("/")
-    if rest == "_catalog":
-        return _CATALOG
+    if rest[0] == "_":
+        return _match_registry(rest)
     parent, _, last = rest.rpartition("/")
     name, _, kind = parent.rpartition("/")
     if not name or not last:
         return None
     return _match_name(name, kind, last)
+
+
+def _match_registry(rest: str) -> Target | None:
+    """Match a path that concerns the whole registry: no component of a repository name begins with `_`."""
+    if rest == "_catalog":
+        return _CATALOG
+    extension, _, module = rest.partition("/registry/")
+    module, _, reference = module.partition("/")
+    resource = _REGISTRY_MODULES.get(module) if extension == _EXTENSION[1:] else None
+    return Target(resource, reference=reference) if resource else None
 
 
 def _match_name(name: str, kind: str, last: str) -> Target | None:
@@ -128,7 +142,8 @@ def _match_name(name: str, kind: str, last: str) -> Target | None:
         return Target(Resource.TAG_LIST, name)
     if kind == "uploads" and name.endswith("/blobs"):
         return Target(Resource.UPLOAD, name.removesuffix("/blobs"), last)
-    if f"{kind}/{last}" == "registry/repository" and name.endswith(_EXTENSION):
-        return Target(Resource.REPOSITORY, name.removesuffix(_EXTENSION))
+    if kind == "registry" and name.endswith(_EXTENSION):
+        module = _REPOSITORY_MODULES.get(last)
+        return Target(module, name.removesuffix(_EXTENSION)) if module else None
     resource = _BY_PARENT.get(kind)
     return Target(resource, name, last) if resource else None

@@ -20,6 +20,7 @@ from core.model.events import EventAction, Occurrence, Origin
 from core.model.media_types import OCI_MANIFEST, OCTET_STREAM
 from core.ports.audit_log import AuditEvent, AuditLog, Stage
 from core.ports.event_sink import EventSink
+from core.store import summary_keys
 from tests.http.conftest import Api
 from tests.support.content import image_manifest
 from tests.support.core_services import NOW, CoreServices
@@ -63,7 +64,7 @@ class JournalStorage(FaultyBlobStorage):
     async def carry_out(self, operation, key, call):
         result = await super().carry_out(operation, key, call)
         if operation in MUTATIONS and not (operation.startswith("delete") and "/_uploads/" in key):
-            self._journal.note("storage")
+            self._journal.note("change record" if key.startswith(summary_keys.CHANGES) else "storage")
         return result
 
 
@@ -236,6 +237,7 @@ CHANGES = {
             "asked manifest.push",
             "storage",
             "catalog add",
+            "change record",
             f"event push manifest {NAME} v9 NEW",
             "done manifest.push 201",
         ],
@@ -253,7 +255,7 @@ CHANGES = {
         f"{MANIFESTS}/{NEW_DIGEST}?tag=x&tag=y",
         201,
         [
-            *("asked manifest.push", "storage", "catalog add"),
+            *("asked manifest.push", "storage", "catalog add", "change record"),
             *(f"event push manifest {NAME} x NEW", f"event push manifest {NAME} y NEW"),
             "done manifest.push 201",
         ],
@@ -263,14 +265,14 @@ CHANGES = {
         "DELETE",
         f"{MANIFESTS}/v1",
         202,
-        ["asked tag.delete", "storage", f"event delete {NAME} v1", "done tag.delete 202"],
+        ["asked tag.delete", "storage", "change record", f"event delete {NAME} v1", "done tag.delete 202"],
     ),
     "delete of a manifest": Operation(
         "DELETE",
         f"{MANIFESTS}/{DIGEST}",
         202,
         [
-            *("asked manifest.delete", "storage", "catalog remove"),
+            *("asked manifest.delete", "storage", "catalog remove", "change record"),
             *(f"event delete {NAME} IMAGE", f"event delete {NAME} v1", f"event delete {NAME} v2"),
             "done manifest.delete 202",
         ],
@@ -286,7 +288,7 @@ CHANGES = {
         f"/v2/{NAME}/_sohu/registry/repository",
         200,
         [
-            *("asked repository.delete", "storage", "catalog remove"),
+            *("asked repository.delete", "storage", "catalog remove", "change record"),
             *(f"event delete {NAME}", "done repository.delete 200"),
         ],
     ),

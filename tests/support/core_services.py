@@ -40,6 +40,8 @@ from core.store.damage import DamageWatch
 from core.store.links import Links
 from core.store.manifest_cache import ManifestCache
 from core.store.tag_links import TagLinks
+from core.summaries.changes import ChangeRecorder
+from core.summaries.service import SummaryService
 from core.trash.store import Trash
 from tests.support.notifications import recorder_without_endpoints
 
@@ -194,6 +196,8 @@ class CoreServices:
             retention=self.retention,
             catalog=CatalogService(index, storage=self.storage),
             publisher=self.publisher,
+            summaries=SummaryService(self.storage, self.tag_links),
+            changes=ChangeRecorder(self.storage, now=lambda: NOW, new_id=self.new_id),
             pulls=self.pull_recorder,
         )
 
