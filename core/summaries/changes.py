@@ -74,7 +74,7 @@ class ChangeRecorder:
         kind: ChangeKind,
         repository: RepositoryName,
         *,
-        tags: Sequence[tuple[Tag, Digest | None]] = (),
+        tags: Sequence[tuple[Tag | None, Digest | None]] = (),
         by: str,
     ) -> None:
         """Record a change that is already stored. One storage request; never fails the operation.
