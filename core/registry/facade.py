@@ -95,8 +95,8 @@ class Registry:
         """
         pushed = await self.manifests.put(name, content, content_type, digest=digest, tags=tags)
         await self.catalog.record_push(name)
-        if pushed.tags:
-            moved = [(tag, pushed.digest) for tag in pushed.tags]
+        if pushed.moved:
+            moved = [(tag, pushed.digest) for tag in pushed.moved]
             await self.changes.record(ChangeKind.PUSH, name, tags=moved, by=by.name)
         if self.publisher.wants(EventAction.PUSH, pushed.media_type):
             stored = StoredManifest(content=content, media_type=pushed.media_type, digest=pushed.digest)

