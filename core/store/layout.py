@@ -19,6 +19,7 @@ places that distribution ignores.
   + │   ├── collection/<part>                             checkpoint of a collection run
   + │   ├── leases/<job>                                  the replica that runs a job (`core.coordination.lease`)
   + │   ├── cache/{size,growth/<process>}                 size of the pull-through cache (`core.pull_through.usage`)
+  + │   ├── usage                                         the last measurement of storage use (`core.usage`)
   + │   ├── jobs/<job>                                    the last run of a job (`core.coordination.schedule`)
   + │   ├── verifications/<scope>/…                       checkpoint and findings of a running verification
   + │   └── pulls/{since,latest,batches/<id>}             times of pulls (`core.retention.pulls`)
@@ -109,8 +110,10 @@ CACHE_SIZE: Final = f"{_CACHE}/size"
 """The measured size of the pull-through cache."""
 CACHE_GROWTH: Final = f"{_CACHE}/growth"
 """Its children are the processes that store content in the cache."""
+USAGE: Final = f"{CONTROL}/usage"
 TRASH: Final = f"{ROOT}/_trash"
 TRASH_ENTRIES: Final = f"{TRASH}/entries"
+QUARANTINE: Final = f"{TRASH}/quarantine"
 HOUSEKEEPING: Final = (
     READ_ONLY,
     STORE_TIME,
@@ -119,6 +122,7 @@ HOUSEKEEPING: Final = (
     _LEASES,
     _JOBS,
     _CACHE,
+    USAGE,
     _VERIFICATIONS,
     _NOTIFICATIONS,
     TRASH,
@@ -286,7 +290,7 @@ def trash_blob_copy(digest: Digest, entry_id: str) -> str:
 
 def quarantined_copy(digest: Digest, entry_id: str) -> str:
     """Return the key of content that was stored as a blob but does not match its digest."""
-    return f"{TRASH}/quarantine/{digest.algorithm}/{digest.encoded[:2]}/{digest.encoded}.{entry_id}"
+    return f"{QUARANTINE}/{digest.algorithm}/{digest.encoded[:2]}/{digest.encoded}.{entry_id}"
 
 
 def is_manifest_link(key: str) -> bool:

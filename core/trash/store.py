@@ -191,7 +191,7 @@ class Trash:
         timeline = await self._store_clock.look()
         held = await self._held()
         written = await self._written_at()
-        old = [name for name, at in written.items() if name not in held and at < timeline.before(self._keep_of(name))]
+        old = [name for name, at in written.items() if name not in held and at < timeline.before(self.keep_of(name))]
         # Entries that hold data first: other entries may exist only because of them.
         summary = await self._end({name for name in old if _holds_data(name)})
         others = [name for name in old if not _holds_data(name)]
@@ -203,6 +203,13 @@ class Trash:
         """End all entries regardless of age, except those of running collections."""
         held = await self._held()
         return await self._end({name async for name in self._names() if name not in held})
+
+    def keep_of(self, name: str) -> timedelta:
+        """Return the time that an entry of this name stays, from the last write of its record."""
+        if kind_of(name) is TrashKind.EVICTION:
+            # Left by a killed eviction.
+            return _DATA_KEEP_MIN
+        return max(self.keep, _DATA_KEEP_MIN) if _holds_data(name) else self.keep
 
     async def _end(self, names: AbstractSet[str]) -> TrashSummary:
         summary, ended = TrashSummary(), set[str]()
@@ -294,12 +301,6 @@ class Trash:
         # A collection round has the name of its entry: moved data may have to be restored before the round ends.
         return {name async for name in self._storage.list_children(layout.COLLECTION_ROUNDS)}
 
-    def _keep_of(self, name: str) -> timedelta:
-        if kind_of(name) is TrashKind.EVICTION:
-            # Left by a killed eviction.
-            return _DATA_KEEP_MIN
-        return max(self.keep, _DATA_KEEP_MIN) if _holds_data(name) else self.keep
-
     async def _is_needed(self, name: str) -> bool:
         async for part in self.parts(name):
             targets = {link.target for link in part.links if _decides(part.entry, link)}
@@ -312,6 +313,11 @@ class Trash:
 def _stem(key: str) -> str:
     """Return the entry's name from the key of a part."""
     return key.rpartition("/")[2].rpartition(".")[0]
+
+
+def entry_of_part(key: str) -> str:
+    """Return the entry's name from the key of a part, or the empty text for the key of another object."""
+    return _stem(key) if key.startswith(f"{layout.TRASH_ENTRIES}/") else ""
 
 
 def _holds_data(name: str) -> bool:

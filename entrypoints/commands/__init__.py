@@ -19,6 +19,7 @@ _MODULES: Final = (
     "repository",
     "retention",
     "trash",
+    "usage",
     "verify",
     "readonly",
     "notifications",

@@ -19,6 +19,7 @@ COMMANDS = [
     ["garbage-collect", "-d", "FILE"],
     ["garbage-collect", "--offline", "FILE"],
     ["garbage-collect", "--in-server", "FILE"],
+    ["usage", "FILE"],
     ["retention", "plan", "FILE"],
     ["retention", "apply", "FILE"],
     ["repository", "delete", "team/app", "FILE"],
