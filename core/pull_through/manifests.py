@@ -169,10 +169,10 @@ class CachedManifests(ManifestService):
         return await (self.get if self._origins.is_cached(name) else super().describe)(name, reference)
 
     @override
-    async def delete(self, name: RepositoryName, reference: Reference, *, by: str = "") -> Sequence[Tag]:
+    async def delete(self, name: RepositoryName, reference: Reference, *, by: str = "") -> Mapping[Tag, Digest | None]:
         """Delete a tag or a manifest, and the records of the deleted tags; see the base."""
         removed = await super().delete(name, reference, by=by)
-        await self._forget(name, removed)
+        await self._forget(name, list(removed))
         return removed
 
     @override

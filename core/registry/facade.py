@@ -113,9 +113,9 @@ class Registry:
         if digest is not None:
             await self.catalog.record_removal(name)
         if removed:
-            await self.changes.record(ChangeKind.DELETE, name, tags=[(tag, digest) for tag in removed], by=by.name)
-        await self.publisher.publish_deletes(name, by, digest=digest, tags=removed)
-        return removed
+            await self.changes.record(ChangeKind.DELETE, name, tags=list(removed.items()), by=by.name)
+        await self.publisher.publish_deletes(name, by, digest=digest, tags=list(removed))
+        return list(removed)
 
     async def delete_repository(
         self, name: RepositoryName, *, by: Actor, reason: str = "", dry_run: bool = False

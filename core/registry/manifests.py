@@ -199,7 +199,7 @@ class ManifestService:
         subject = manifest.subject.digest if manifest.subject else None
         return PushedManifest(digest=actual, media_type=manifest.media_type, subject=subject, tags=tags, moved=moved)
 
-    async def delete(self, name: RepositoryName, reference: Reference, *, by: str = "") -> Sequence[Tag]:
+    async def delete(self, name: RepositoryName, reference: Reference, *, by: str = "") -> Mapping[Tag, Digest | None]:
         """Delete a single tag, or a manifest by digest with all tags that point at it; never a layer.
 
         The removal is first recorded in the trash, which costs one more storage request.
@@ -210,7 +210,7 @@ class ManifestService:
             by: the requesting user, for the record.
 
         Returns:
-            The deleted tags.
+            The deleted tags with the manifests that they pointed at; None if that is not known.
 
         Raises:
             ManifestUnknownError: the repository does not have the tag or manifest.
@@ -229,7 +229,7 @@ class ManifestService:
         entry = self._trash.new_entry(TrashKind.TAG, repository=name, by=by)
         await self._trash.record(entry, links=removed)
         await self._tags.remove(name, [reference])
-        return [reference]
+        return {reference: current}
 
     async def delete_tags(
         self, name: RepositoryName, tags: Mapping[Tag, Digest], *, by: str = "", reason: str = ""
@@ -292,7 +292,7 @@ class ManifestService:
             return StoredManifest(content=payload, media_type=DOCKER_SCHEMA1, digest=digest)
         return StoredManifest(content=signed, media_type=DOCKER_SCHEMA1_SIGNED, digest=digest)
 
-    async def _delete_revision(self, name: RepositoryName, digest: Digest, by: str) -> Sequence[Tag]:
+    async def _delete_revision(self, name: RepositoryName, digest: Digest, by: str) -> Mapping[Tag, Digest | None]:
         link = layout.revision_link(name, digest)
         if await self._links.read(link) is None:
             if await self._legacy.find_among_layers(name, digest) is None:
@@ -322,7 +322,7 @@ class ManifestService:
             await self._trash.record(entry, links=late_links, first_part=part)
             await self._tags.remove(name, late)
         await self._storage.delete(links[1:])
-        return tags + late
+        return dict.fromkeys([*tags, *late], digest)
 
     async def _deletable_tags(self, name: RepositoryName, digest: Digest) -> list[Tag]:
         tags = await self._tags.pointing_at(name, digest)

@@ -79,7 +79,7 @@ async def test_kept_tag_cannot_be_deleted(services):
         with pytest.raises(DeniedError):
             await services.manifests.delete(NAME, reference)
     assert await services.keys() == before
-    assert await services.manifests.delete(NAME, LATEST) == [LATEST]
+    assert await services.manifests.delete(NAME, LATEST) == {LATEST: digest}
 
 
 async def test_unknown_kept_tag_is_unknown(services):

@@ -156,7 +156,7 @@ async def test_damaged_manifest_can_be_deleted(services, image):
     digest = Digest.of(image)
     await services.manifests.put(NAME, image, OCI, tags=[LATEST])
     await services.storage.write(layout.blob_data(digest), image[:-1])
-    assert await services.manifests.delete(NAME, digest) == [LATEST]
+    assert await services.manifests.delete(NAME, digest) == {LATEST: digest}
     with pytest.raises(ManifestUnknownError):
         await services.manifests.get(NAME, digest)
 
@@ -173,7 +173,7 @@ async def test_stored_content_that_is_no_manifest_is_not_served(services):
 
 async def test_deleting_a_tag_keeps_everything_else(services, image):
     await services.manifests.put(NAME, image, OCI, tags=[Tag("1"), Tag("10"), Tag("1.2")])
-    assert await services.manifests.delete(NAME, Tag("1")) == [Tag("1")]
+    assert await services.manifests.delete(NAME, Tag("1")) == {Tag("1"): Digest.of(image)}
     with pytest.raises(ManifestUnknownError):
         await services.manifests.get(NAME, Tag("1"))
     for reference in (Tag("10"), Tag("1.2"), Digest.of(image)):
@@ -188,7 +188,7 @@ async def test_tag_that_cannot_be_read_can_be_deleted(services, image, link):
     await services.storage.delete([layout.tag_current_link(NAME, tag)])
     if link is not None:
         await services.storage.write(layout.tag_current_link(NAME, tag), link)
-    assert await services.manifests.delete(NAME, tag) == [tag]
+    assert await services.manifests.delete(NAME, tag) == {tag: None}
     assert [name async for name in services.tag_links.names(NAME)] == ["torn2"]
     [part] = [part async for part in services.trash.all_parts()]
     assert [each.key for each in part.links] == [layout.tag_index_link(NAME, tag, Digest.of(image))]
@@ -218,7 +218,7 @@ async def test_tag_pushed_while_its_manifest_is_deleted_is_removed(services, ima
         await delete(key)
 
     monkeypatch.setattr(services.links, "delete", push_in_between)
-    assert await services.manifests.delete(NAME, digest) == [LATEST]
+    assert await services.manifests.delete(NAME, digest) == {LATEST: digest}
 
 
 async def test_push_during_a_delete_stands(services, image):
