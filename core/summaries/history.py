@@ -72,6 +72,8 @@ class HistoryEntry:
     """The media type of the manifest; empty if not known."""
     size: int = 0
     """The size in bytes of the manifest; 0 if not known."""
+    is_recorded: bool = True
+    """Whether this registry recorded the change; otherwise only a link of the tag shows it."""
 
     @property
     def order(self) -> tuple[datetime, str]:
