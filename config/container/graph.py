@@ -69,8 +69,9 @@ from core.store.damage import DamageWatch
 from core.store.links import Links
 from core.store.manifest_cache import ManifestCache
 from core.store.tag_links import TagLinks
-from core.summaries.changes import ChangeRecorder
+from core.summaries.changes import ChangeLog, ChangeRecorder
 from core.summaries.service import SummaryService
+from core.summaries.tag_history import HistoryService
 from core.trash.store import Trash
 from core.verification.announcement import QuarantineAnnouncements
 from core.verification.verifier import VerificationOptions, Verifier
@@ -268,6 +269,8 @@ class Container(Adapters):
         is_needed=Callable(is_configured, settings.provided.storage.blob_descriptor_cache),
     )
     summaries = Singleton(SummaryService, storage=blob_storage, tag_links=tag_links)
+    change_log = Singleton(ChangeLog, blob_storage)
+    history = Singleton(HistoryService, blob_storage, tag_links, log=change_log, summaries=summaries)
     changes = Singleton(ChangeRecorder, blob_storage, now=now, new_id=Object(entry_id))
     registry = Singleton(
         Registry,
@@ -283,6 +286,7 @@ class Container(Adapters):
         publisher=publisher,
         summaries=summaries,
         changes=changes,
+        history=history,
         pulls=pull_recorder,
     )
 

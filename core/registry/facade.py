@@ -22,6 +22,7 @@ from core.retention.pulls import PullRecorder
 from core.retention.service import RetentionPlan, RetentionService
 from core.summaries.changes import ChangeKind, ChangeRecorder
 from core.summaries.service import SummaryService
+from core.summaries.tag_history import HistoryService
 
 _TAGS_AT_ONCE: Final = 50
 """Number of tags that retention deletes between two checks that the tags are unchanged since the decision."""
@@ -47,6 +48,7 @@ class Registry:
     publisher: Publisher
     summaries: SummaryService
     changes: ChangeRecorder
+    history: HistoryService
     pulls: PullRecorder | None = None
     """Records the pulls of manifests, if a retention rule depends on them."""
 

@@ -171,6 +171,11 @@ def marker(entry: HistoryEntry) -> str:
     return f"{(entry.at - _EPOCH) // _MICROSECOND}|{entry.id}"
 
 
+def time_text(moment: datetime) -> str:
+    """Return a time as clients see it: RFC 3339, in UTC, with microseconds, because it is the key of the order."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
 def parse_time(text: str) -> datetime | None:
     """Return the time that a query parameter contains; None if it is empty.
 

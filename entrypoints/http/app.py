@@ -26,6 +26,7 @@ from entrypoints.http.handlers.blobs import BlobHandlers
 from entrypoints.http.handlers.lists import ListHandlers
 from entrypoints.http.handlers.manifests import ManifestHandlers
 from entrypoints.http.handlers.repositories import RepositoryHandlers
+from entrypoints.http.handlers.tag_history import TagHistoryHandlers
 from entrypoints.http.handlers.uploads import UploadHandlers
 from entrypoints.http.keys import IN_FLIGHT, RUNTIME_FLAGS
 from entrypoints.http.middleware.cache_status import mark_freshness
@@ -157,6 +158,7 @@ def _handlers(
     manifests = ManifestHandlers(registry, urls=urls, bytes_max=bytes_max)
     lists = ListHandlers(registry, urls=urls)
     repositories = RepositoryHandlers(registry, urls=urls)
+    history = TagHistoryHandlers(registry, urls=urls)
     return {
         (Resource.BASE, "GET"): get_base,
         (Resource.BASE, "HEAD"): get_base,
@@ -177,6 +179,7 @@ def _handlers(
         (Resource.REFERRERS, "GET"): lists.referrers,
         (Resource.CATALOG, "GET"): lists.catalog,
         (Resource.REPOSITORY, "DELETE"): repositories.delete,
+        (Resource.TAG_HISTORY, "GET"): history.get,
     }
 
 

@@ -26,6 +26,7 @@ class Resource(Enum):
     UPLOAD = auto()
     REFERRERS = auto()
     REPOSITORY = auto()
+    TAG_HISTORY = auto()
 
 
 class Right(Enum):
@@ -67,6 +68,7 @@ ENDPOINTS: Final = (
     Endpoint(Resource.UPLOAD, "DELETE", Right.WRITE, AuditAction.UPLOAD_CANCEL, "end-14"),
     Endpoint(Resource.CATALOG, "GET", Right.READ, AuditAction.CATALOG_LIST, "distribution's _catalog"),
     Endpoint(Resource.REPOSITORY, "DELETE", Right.DELETE, AuditAction.REPOSITORY_DELETE, "our extension _sohu"),
+    Endpoint(Resource.TAG_HISTORY, "GET", Right.READ, AuditAction.TAGS_LIST, "OCI's extension _oci"),
 )
 
 METHODS: Final[Mapping[Resource, tuple[str, ...]]] = {
@@ -98,6 +100,11 @@ _REGISTRY_MODULES: Final[Mapping[str, Resource]] = {}
 """Resources at `/v2/_sohu/registry/<module>`."""
 _REPOSITORY_MODULES: Final[Mapping[str, Resource]] = {"repository": Resource.REPOSITORY}
 """Resources at `/v2/<name>/_sohu/registry/<module>`."""
+TAG_HISTORY_PATH: Final = "_oci/tag-history"
+"""The path of tag histories below `/v2/<name>/` (pull request 606 of the OCI distribution-spec)."""
+_OCI: Final = "/_oci"
+"""Prefix of the specification's own extension."""
+_EXTENSION_COMPONENTS: Final = frozenset({"registry", "tag-history"})
 _BY_PARENT: Final = {
     "manifests": Resource.MANIFEST,
     "blobs": Resource.BLOB,
@@ -142,8 +149,16 @@ def _match_name(name: str, kind: str, last: str) -> Target | None:
         return Target(Resource.TAG_LIST, name)
     if kind == "uploads" and name.endswith("/blobs"):
         return Target(Resource.UPLOAD, name.removesuffix("/blobs"), last)
-    if kind == "registry" and name.endswith(_EXTENSION):
-        module = _REPOSITORY_MODULES.get(last)
-        return Target(module, name.removesuffix(_EXTENSION)) if module else None
+    if kind in _EXTENSION_COMPONENTS:
+        return _match_extension(name, kind, last)
     resource = _BY_PARENT.get(kind)
     return Target(resource, name, last) if resource else None
+
+
+def _match_extension(name: str, component: str, module: str) -> Target | None:
+    if component == "registry" and name.endswith(_EXTENSION):
+        resource = _REPOSITORY_MODULES.get(module)
+        return Target(resource, name.removesuffix(_EXTENSION)) if resource else None
+    if component == "tag-history" and name.endswith(_OCI):
+        return Target(Resource.TAG_HISTORY, name.removesuffix(_OCI), module)
+    return None

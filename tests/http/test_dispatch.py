@@ -36,6 +36,8 @@ DIGEST = Digest.of(b"")
         ("/v2/a/blobs/uploads/id", Target(Resource.UPLOAD, "a", "id")),
         ("/v2/a/blobs/uploads/blobs/uploads/id", Target(Resource.UPLOAD, "a/blobs/uploads", "id")),
         ("/v2/a/referrers/x", Target(Resource.REFERRERS, "a", "x")),
+        ("/v2/a/b/_oci/tag-history/v1", Target(Resource.TAG_HISTORY, "a/b", "v1")),
+        *[(path, None) for path in ("/v2/_oci/tag-history/v1", "/v2/a/tag-history/v1", "/v2/a/_sohu/tag-history/v1")],
         *[(path, None) for path in ("/", "/v1/", "/v2x", "/v2/a", "/v2/a/b", "/v2/manifests/x", "/v2//tags/list")],
         *[(path, None) for path in ("/v2/a/tags/other", "/v2/a/uploads/x", "/v2/a/manifests//")],
     ],

@@ -40,8 +40,9 @@ from core.store.damage import DamageWatch
 from core.store.links import Links
 from core.store.manifest_cache import ManifestCache
 from core.store.tag_links import TagLinks
-from core.summaries.changes import ChangeRecorder
+from core.summaries.changes import ChangeLog, ChangeRecorder
 from core.summaries.service import SummaryService
+from core.summaries.tag_history import HistoryService
 from core.trash.store import Trash
 from tests.support.notifications import recorder_without_endpoints
 
@@ -185,6 +186,7 @@ class CoreServices:
 
     def registry(self, index: CatalogIndex) -> Registry:
         """Return the facade over these services."""
+        summaries = SummaryService(self.storage, self.tag_links)
         return Registry(
             blobs=self.blobs,
             uploads=self.uploads,
@@ -196,7 +198,8 @@ class CoreServices:
             retention=self.retention,
             catalog=CatalogService(index, storage=self.storage),
             publisher=self.publisher,
-            summaries=SummaryService(self.storage, self.tag_links),
+            summaries=summaries,
+            history=HistoryService(self.storage, self.tag_links, log=ChangeLog(self.storage), summaries=summaries),
             changes=ChangeRecorder(self.storage, now=lambda: NOW, new_id=self.new_id),
             pulls=self.pull_recorder,
         )

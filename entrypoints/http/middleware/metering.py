@@ -21,6 +21,7 @@ HANDLER_NAMES: Final = {
     Resource.UPLOAD: "blob_upload_chunk",
     Resource.REFERRERS: "referrers",
     Resource.REPOSITORY: "repository",
+    Resource.TAG_HISTORY: "tag_history",
 }
 """Distribution's handler names, and similar names for resources that distribution lacks."""
 ELSEWHERE: Final = "other"

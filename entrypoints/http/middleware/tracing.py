@@ -19,6 +19,7 @@ ROUTES: Final = {
     Resource.UPLOAD: "/v2/{name}/blobs/uploads/{id}",
     Resource.REFERRERS: "/v2/{name}/referrers/{digest}",
     Resource.REPOSITORY: "/v2/{name}/_sohu/registry/repository",
+    Resource.TAG_HISTORY: "/v2/{name}/_oci/tag-history/{tag}",
 }
 
 
