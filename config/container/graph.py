@@ -70,8 +70,10 @@ from core.store.links import Links
 from core.store.manifest_cache import ManifestCache
 from core.store.tag_links import TagLinks
 from core.summaries.changes import ChangeLog, ChangeRecorder
+from core.summaries.repository_list import RepositoryLists
 from core.summaries.service import SummaryService
 from core.summaries.tag_history import HistoryService
+from core.summaries.tag_list import TagLists
 from core.trash.store import Trash
 from core.verification.announcement import QuarantineAnnouncements
 from core.verification.verifier import VerificationOptions, Verifier
@@ -271,6 +273,19 @@ class Container(Adapters):
     summaries = Singleton(SummaryService, storage=blob_storage, tag_links=tag_links)
     change_log = Singleton(ChangeLog, blob_storage)
     history = Singleton(HistoryService, blob_storage, tag_links, log=change_log, summaries=summaries)
+    tag_lists = Singleton(
+        TagLists,
+        summaries,
+        is_immutable=tag_immutability,
+        referrers=referrers.provided.page,
+        page_size_max=settings.provided.tags.tags_max,
+    )
+    repository_lists = Singleton(
+        RepositoryLists,
+        summaries,
+        catalog=catalog.provided.page,
+        page_size_max=settings.provided.catalog.entries_max,
+    )
     changes = Singleton(ChangeRecorder, blob_storage, now=now, new_id=Object(entry_id))
     registry = Singleton(
         Registry,
@@ -287,6 +302,8 @@ class Container(Adapters):
         summaries=summaries,
         changes=changes,
         history=history,
+        tag_lists=tag_lists,
+        repository_lists=repository_lists,
         pulls=pull_recorder,
     )
 

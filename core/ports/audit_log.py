@@ -33,6 +33,7 @@ class AuditAction(StrEnum):
     CATALOG_LIST = "catalog.list"
     TAGS_LIST = "tags.list"
     REFERRERS_LIST = "referrers.list"
+    EXTENSIONS_LIST = "extensions.list"
     READONLY_ON = "readonly.on"
     READONLY_OFF = "readonly.off"
     COMMAND = "command"

@@ -88,6 +88,17 @@ class CachedTags(TagService):
         await self._flights.close()
 
     @override
+    def require_listable(self, name: RepositoryName) -> None:
+        """Require that the rules allow pulls from the repository; see the base."""
+        self._listable(name)
+
+    def _listable(self, name: RepositoryName) -> Origin | None:
+        origin = self._origins.find(name)
+        if origin is not None and not origin.is_allowed:
+            raise DeniedError("pulls from this repository are not allowed here", detail={"name": name})
+        return origin
+
+    @override
     async def page(self, name: RepositoryName, *, n: int | None, last: str) -> Page[Tag]:
         """Return tags in ascending order of their code points; see the base.
 
@@ -96,9 +107,7 @@ class CachedTags(TagService):
             DeniedError: the rules do not allow pulls from this repository of the upstream.
             UpstreamError: the upstream failed, and no tag is stored.
         """
-        origin = self._origins.find(name)
-        if origin is not None and not origin.is_allowed:
-            raise DeniedError("pulls from this repository are not allowed here", detail={"name": name})
+        origin = self._listable(name)
         if origin is None or origin.rules.tags is TagListSource.LOCAL:
             return await self.stored_page(name, n=n, last=last)
         limit = None if n is None else min(n, self._page_size_max, self._section_max // 2)

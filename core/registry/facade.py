@@ -21,8 +21,10 @@ from core.restoration.service import Restoration, TrashService
 from core.retention.pulls import PullRecorder
 from core.retention.service import RetentionPlan, RetentionService
 from core.summaries.changes import ChangeKind, ChangeRecorder
+from core.summaries.repository_list import RepositoryLists
 from core.summaries.service import SummaryService
 from core.summaries.tag_history import HistoryService
+from core.summaries.tag_list import TagLists
 
 _TAGS_AT_ONCE: Final = 50
 """Number of tags that retention deletes between two checks that the tags are unchanged since the decision."""
@@ -49,6 +51,8 @@ class Registry:
     summaries: SummaryService
     changes: ChangeRecorder
     history: HistoryService
+    tag_lists: TagLists
+    repository_lists: RepositoryLists
     pulls: PullRecorder | None = None
     """Records the pulls of manifests, if a retention rule depends on them."""
 

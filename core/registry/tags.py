@@ -15,6 +15,13 @@ class TagService:
         self._tags = tag_links
         self._page_size_max = page_size_max
 
+    def require_listable(self, name: RepositoryName) -> None:
+        """Raise an error if the tags of a repository must not be listed, whether it exists or not.
+
+        Raises:
+            DeniedError: the rules of a cache do not allow it.
+        """
+
     async def page(self, name: RepositoryName, *, n: int | None, last: str) -> Page[Tag]:
         """Return a page for a client (end-8a, end-8b), as `stored_page`."""
         return await self.stored_page(name, n=n, last=last)

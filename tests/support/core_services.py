@@ -41,8 +41,10 @@ from core.store.links import Links
 from core.store.manifest_cache import ManifestCache
 from core.store.tag_links import TagLinks
 from core.summaries.changes import ChangeLog, ChangeRecorder
+from core.summaries.repository_list import RepositoryLists
 from core.summaries.service import SummaryService
 from core.summaries.tag_history import HistoryService
+from core.summaries.tag_list import TagLists
 from core.trash.store import Trash
 from tests.support.notifications import recorder_without_endpoints
 
@@ -186,6 +188,7 @@ class CoreServices:
 
     def registry(self, index: CatalogIndex) -> Registry:
         """Return the facade over these services."""
+        catalog = CatalogService(index, storage=self.storage)
         summaries = SummaryService(self.storage, self.tag_links)
         return Registry(
             blobs=self.blobs,
@@ -196,11 +199,18 @@ class CoreServices:
             trash=self.trash_service,
             repositories=self.repositories,
             retention=self.retention,
-            catalog=CatalogService(index, storage=self.storage),
+            catalog=catalog,
             publisher=self.publisher,
             summaries=summaries,
             history=HistoryService(self.storage, self.tag_links, log=ChangeLog(self.storage), summaries=summaries),
             changes=ChangeRecorder(self.storage, now=lambda: NOW, new_id=self.new_id),
+            tag_lists=TagLists(
+                summaries,
+                is_immutable=self.policy.is_immutable,
+                referrers=self.referrers.page,
+                page_size_max=1000,
+            ),
+            repository_lists=RepositoryLists(summaries, catalog=catalog.page, page_size_max=1000),
             pulls=self.pull_recorder,
         )
 

@@ -153,6 +153,9 @@ async def test_denied_repository_is_not_listed(time: SimulatedTime, upstream: In
     cache = CachedServices(time, upstream, rules=UpstreamRules(prefix="docker.io", deny=("library/*",)))
     with pytest.raises(DeniedError):
         await listed(cache)
+    with pytest.raises(DeniedError):
+        cache.tags.require_listable(NAME)
+    cache.tags.require_listable(RepositoryName("team/app"))
 
 
 async def test_local_repository_is_listed_as_without_a_cache(cache: CachedServices, upstream: InMemoryUpstream):

@@ -1,0 +1,234 @@
+"""The list of repositories with their details, in any order.
+
+A caller learns nothing of repositories that it may not see: they are left out before anything is sorted or counted.
+"""
+
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol, Self
+
+from core.concurrency import closing, map_bounded
+from core.errors import InvalidInputError, NameUnknownError, PaginationInvalidError
+from core.model.names import NAME_LENGTH_MAX, RepositoryName
+from core.model.pagination import Page
+from core.summaries.paging import PAGE_SIZE_DEFAULT, Cut, KeyKind, Slice, SortedNames, Sorting, microseconds
+from core.summaries.service import RepositorySummary, SummaryService
+from core.summaries.tag_list import time_text
+
+NAMES_MAX: Final = 100_000
+"""Default of `names_max`, about 20 MB of names."""
+UNKNOWN_MAX: Final = 10
+"""Maximum number of repositories in a page whose details are read from the store because no table has them."""
+_BUILT_MAX: Final = 100
+"""Maximum number of manifests that are read for each of them."""
+_KEYS: Final[Mapping[str, KeyKind]] = {
+    "name": KeyKind.NAME,
+    "pushed": KeyKind.TIME,
+    "size": KeyKind.NUMBER,
+    "tags": KeyKind.NUMBER,
+}
+REPOSITORY_SORTS: Final = tuple(_KEYS)
+"""The keys of `sort`."""
+_BY_NAME: Final = Sorting("name")
+
+Sees = Callable[[RepositoryName], bool] | None
+"""Whether the caller sees a repository; None if it sees all."""
+
+
+class CatalogPages(Protocol):
+    """Returns pages of the catalog, as `CatalogService.page`."""
+
+    async def __call__(self, n: int | None, last: str | None, *, sees: Sees = None) -> Page[RepositoryName]:
+        """Return the first `n` visible names after `last`, ascending by code point."""
+
+
+Table = Callable[[], Awaitable[Mapping[RepositoryName, RepositorySummary]]]
+"""Returns the known details of all repositories; they may be a minute old."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepositoryQuery:
+    """The repositories that a client asks for, and their order."""
+
+    text: str = ""
+    """A part of the name."""
+    sorting: Sorting = _BY_NAME
+    cut: Cut = field(default_factory=Cut)
+
+    @classmethod
+    def parse(cls, *, text: str = "", sort: str = "", cut: Cut | None = None) -> Self:
+        """Parse the parameters of a list; each may be empty.
+
+        Raises:
+            InvalidInputError: a parameter is malformed.
+        """
+        if len(text) > NAME_LENGTH_MAX:
+            raise InvalidInputError(f"q has at most {NAME_LENGTH_MAX} characters")
+        return cls(text=text.lower(), sorting=Sorting.parse(sort, REPOSITORY_SORTS), cut=cut or Cut())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepositoryDetails:
+    """A repository with all that a list shows."""
+
+    name: RepositoryName
+    summary: RepositorySummary | None
+    """None if it is not known yet."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the members of the list's answer; those that are unknown are left out."""
+        summary = self.summary
+        members: dict[str, Any] = {"name": self.name}
+        if summary is not None:
+            pushed = time_text(summary.pushed_at) if summary.pushed_at else None
+            members |= {"tags": summary.tags, "size": summary.size if summary.is_complete else None, "pushed": pushed}
+        return {key: value for key, value in members.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepositoryPage:
+    """A page of repositories."""
+
+    items: Sequence[RepositoryDetails]
+    previous: str | None
+    """The `before` of the previous page; None if there is none."""
+    following: str | None
+    """The `last` of the next page; None if there is none."""
+    is_complete: bool
+    """Whether all details are known that the page shows, or that decide what it shows."""
+
+
+class RepositoryLists:
+    """Lists repositories with their details; one per process.
+
+    The catalog decides which repositories are listed. A page by ascending name reads the catalog up to the end of the
+    page; any other order reads all visible names.
+
+    Args:
+        summaries: answers questions about repositories.
+        catalog: returns the names.
+        table: returns the known details; None if there is no table.
+        page_size_max: the largest page, of the catalog too.
+        names_max: maximum number of repositories that are sorted by another key than the name.
+    """
+
+    def __init__(
+        self,
+        summaries: SummaryService,
+        *,
+        catalog: CatalogPages,
+        table: Table | None = None,
+        page_size_max: int,
+        names_max: int = NAMES_MAX,
+    ) -> None:
+        self._summaries = summaries
+        self._catalog = catalog
+        self._table = table
+        self._page_size_max = page_size_max
+        self._names_max = names_max
+
+    async def page(self, query: RepositoryQuery, *, sees: Sees) -> RepositoryPage:
+        """Return a page of the repositories for which `sees` returns true.
+
+        Raises:
+            PaginationInvalidError: `n` is beyond the maximum, or a marker is not one of this order.
+            CatalogUnavailableError: the index does not respond.
+        """
+        size = min(PAGE_SIZE_DEFAULT, self._page_size_max) if query.cut.n is None else query.cut.n
+        if size > self._page_size_max:
+            raise PaginationInvalidError(f"n must be between 0 and {self._page_size_max}", detail={"n": size})
+        shown = _restrict(query.text, sees)
+        table = await self._table() if self._table else {}
+        is_complete = True
+        if query.sorting == _BY_NAME:
+            part = await (self._before if query.cut.before else self._after)(query.cut, size, shown)
+        else:
+            names, is_complete = await self._visible(shown)
+            kind = _KEYS[query.sorting.key]
+            values = [(name, _value(query.sorting.key, name, table)) for name in names]
+            is_complete = is_complete and all(name in table and table[name].is_complete for name in names)
+            in_order = SortedNames(values, kind, is_descending=query.sorting.is_descending)
+            part = in_order.page(query.cut, size_max=self._page_size_max)
+        items = await self._describe(part.names, table)
+        is_complete = is_complete and all(item.summary and item.summary.is_complete for item in items)
+        return RepositoryPage(items=items, previous=part.previous, following=part.following, is_complete=is_complete)
+
+    async def _after(self, cut: Cut, size: int, sees: Sees) -> Slice[RepositoryName]:
+        page = await self._catalog(size, cut.last, sees=sees)
+        names = page.items
+        return Slice(
+            names=names,
+            previous=names[0] if cut.last and names else None,
+            following=names[-1] if page.has_more else None,
+        )
+
+    async def _before(self, cut: Cut, size: int, sees: Sees) -> Slice[RepositoryName]:
+        # An index is read in one direction only.
+        found: deque[RepositoryName] = deque(maxlen=size + 1)
+        has_following = False
+        async with closing(self._all(sees)) as names:
+            async for name in names:
+                if name >= cut.before:
+                    has_following = True
+                    break
+                found.append(name)
+        page = list(found)[-size:] if size else []
+        return Slice(
+            names=page,
+            previous=page[0] if len(found) > size > 0 else None,
+            following=page[-1] if page and has_following else None,
+        )
+
+    async def _visible(self, sees: Sees) -> tuple[Collection[RepositoryName], bool]:
+        """Return the visible names, and whether these are all."""
+        found: list[RepositoryName] = []
+        async with closing(self._all(sees)) as names:
+            async for name in names:
+                if len(found) == self._names_max:
+                    return found, False
+                found.append(name)
+        return found, True
+
+    async def _all(self, sees: Sees) -> AsyncIterator[RepositoryName]:
+        last, has_more = "", True
+        while has_more:
+            page = await self._catalog(self._page_size_max, last, sees=sees)
+            for name in page.items:
+                yield name
+            last, has_more = (page.items[-1] if page.items else last), page.has_more
+
+    async def _describe(
+        self, names: Sequence[RepositoryName], table: Mapping[RepositoryName, RepositorySummary]
+    ) -> Sequence[RepositoryDetails]:
+        unknown = [name for name in names if name not in table][:UNKNOWN_MAX]
+        summaries = dict(zip(unknown, await map_bounded(self._read, unknown, at_once=2), strict=True))
+        return [RepositoryDetails(name=name, summary=table.get(name) or summaries.get(name)) for name in names]
+
+    async def _read(self, name: RepositoryName) -> RepositorySummary | None:
+        try:
+            return await self._summaries.repository(name, built_max=_BUILT_MAX)
+        except NameUnknownError:
+            # Deleted meanwhile, or by another registry, whose deletions the index does not know.
+            return None
+
+
+def _restrict(text: str, sees: Sees) -> Sees:
+    if not text:
+        return sees
+    return lambda name: text in name and (sees is None or sees(name))
+
+
+def _value(key: str, name: RepositoryName, table: Mapping[RepositoryName, RepositorySummary]) -> Any:
+    if key == "name":
+        return name
+    summary = table.get(name)
+    if summary is None or (key == "size" and not summary.is_complete):
+        return None
+    match key:
+        case "pushed":
+            return microseconds(summary.pushed_at)
+        case "size":
+            return summary.size
+        case _:
+            return summary.tags

@@ -1,0 +1,218 @@
+"""Lists of repositories with details."""
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapters.catalog_index.memory import InMemoryCatalogIndex
+from core.errors import InvalidInputError, NameUnknownError, PaginationInvalidError
+from core.model.names import RepositoryName
+from core.registry.catalog import CatalogService
+from core.summaries.paging import Cut
+from core.summaries.repository_list import UNKNOWN_MAX, RepositoryLists, RepositoryQuery
+from core.summaries.service import RepositorySummary, SummaryService
+from tests.support.core_services import NOW, CoreServices
+
+
+def summary(name, tags=1, size=1, minutes=0, **members):
+    pushed_at = NOW + timedelta(minutes=minutes)
+    return RepositorySummary(name=RepositoryName(name), tags=tags, size=size, pushed_at=pushed_at, **members)
+
+
+class Counting(SummaryService):
+    """Summaries of repositories that exist; counts the questions."""
+
+    def __init__(self, absent=()):
+        self.absent = set(absent)
+        self.asked = []
+
+    async def repository(self, name, **_bounds):
+        self.asked.append(name)
+        if name in self.absent:
+            raise NameUnknownError("unknown")
+        return summary(name)
+
+
+class Lists:
+    """A list of repositories of an in-memory catalog."""
+
+    def __init__(self, names, known=(), *, page_size_max=1000, absent=(), **options):
+        self.names = names
+        self.index = InMemoryCatalogIndex()
+        self.summaries = Counting(absent)
+        self.known = {each.name: each for each in known}
+        catalog = CatalogService(self.index, storage=CoreServices().storage, page_size_max=page_size_max)
+        self.lists = RepositoryLists(
+            self.summaries, catalog=catalog.page, table=self.table, page_size_max=page_size_max, **options
+        )
+
+    async def table(self):
+        return self.known
+
+    async def page(self, *, sees=None, n=None, last="", before="", **query):
+        for name in self.names:
+            await self.index.add(RepositoryName(name))
+        parsed = RepositoryQuery.parse(cut=Cut(n=n, last=last, before=before), **query)
+        return await self.lists.page(parsed, sees=sees)
+
+    async def shown(self, **query):
+        return [item.name for item in (await self.page(**query)).items]
+
+    async def all(self, *, n, **query):
+        names, last = [], ""
+        while True:
+            page = await self.page(n=n, last=last, **query)
+            names += [item.name for item in page.items]
+            if page.following is None:
+                return names
+            last = page.following
+
+
+async def test_pages_by_name_come_from_the_catalog_with_details():
+    lists = Lists("abc", [summary("a", tags=3, size=7)])
+    page = await lists.page(n=2)
+    assert [item.as_json() for item in page.items] == [
+        {"name": "a", "tags": 3, "size": 7, "pushed": "2026-11-24T03:47:56.123456Z"},
+        {"name": "b", "tags": 1, "size": 1, "pushed": "2026-11-24T03:47:56.123456Z"},
+    ]
+    assert (page.previous, page.following, page.is_complete) == (None, "b", True)
+    assert lists.summaries.asked == ["b"]
+    page = await lists.page(n=2, last="b")
+    assert ([item.name for item in page.items], page.previous, page.following) == (["c"], "c", None)
+
+
+async def test_pages_by_name_go_backwards():
+    lists = Lists("abcde", page_size_max=2)
+    page = await lists.page(n=2, before="e")
+    assert ([item.name for item in page.items], page.previous, page.following) == (["c", "d"], "c", "d")
+    page = await lists.page(n=2, before="c")
+    assert ([item.name for item in page.items], page.previous, page.following) == (["a", "b"], None, "b")
+    page = await lists.page(n=2, before="z")
+    assert ([item.name for item in page.items], page.following) == (["d", "e"], None)
+    page = await lists.page(n=0, before="c")
+    assert (page.items, page.previous, page.following) == ([], None, None)
+    assert await lists.shown(n=0) == []
+    assert await lists.shown(last="e") == []
+
+
+KNOWN = [
+    summary("a", tags=2, size=30, minutes=1),
+    summary("b", tags=3, size=10, minutes=3),
+    summary("c", tags=1, size=20, minutes=2),
+]
+
+
+@pytest.mark.parametrize(
+    ("sort", "expected"),
+    [
+        ("-name", "dcba"),
+        ("pushed", "acbd"),
+        ("-pushed", "bcad"),
+        ("size", "bcad"),
+        ("-size", "acbd"),
+        ("tags", "cabd"),
+        ("-tags", "bacd"),
+    ],
+)
+@pytest.mark.parametrize("n", [1, 3, 9])
+async def test_orders(sort, expected, n):
+    lists = Lists("abcd", KNOWN, absent="d")
+    assert await lists.all(n=n, sort=sort) == list(expected)
+
+
+async def test_an_order_is_complete_if_all_details_are_known():
+    assert (await Lists("abc", KNOWN).page(sort="size")).is_complete
+    assert not (await Lists("abcd", KNOWN).page(sort="size", n=1)).is_complete
+    partly = [*KNOWN, summary("d", size=5, is_complete=False)]
+    lists = Lists("abcd", partly)
+    page = await lists.page(sort="size")
+    assert [item.name for item in page.items] == ["b", "c", "a", "d"]
+    assert not page.is_complete
+    assert "size" not in page.items[-1].as_json()
+    assert not (await lists.page()).is_complete
+
+
+async def test_repositories_without_tags_have_no_push():
+    empty = RepositorySummary(name=RepositoryName("d"), tags=0, size=0, pushed_at=None)
+    page = await Lists("abcd", [*KNOWN, empty]).page(sort="-pushed")
+    assert page.items[-1].as_json() == {"name": "d", "tags": 0, "size": 0}
+    assert page.is_complete
+
+
+async def test_deleted_repositories_have_no_details():
+    page = await Lists("ab", KNOWN, absent="b").page(sort="-name")
+    page = await Lists(["a", "x"], KNOWN, absent=["x"]).page()
+    assert [item.as_json().keys() for item in page.items] == [{"name", "tags", "size", "pushed"}, {"name"}]
+    assert not page.is_complete
+
+
+async def test_few_unknown_repositories_are_read():
+    lists = Lists([f"r{number:02}" for number in range(30)])
+    page = await lists.page()
+    assert len(lists.summaries.asked) == UNKNOWN_MAX
+    assert (len(page.items), page.is_complete) == (30, False)
+
+
+async def test_without_table_the_store_is_read():
+    lists = Lists(["a"])
+    catalog = CatalogService(lists.index, storage=CoreServices().storage)
+    await lists.index.add(RepositoryName("a"))
+    plain = RepositoryLists(lists.summaries, catalog=catalog.page, page_size_max=10)
+    page = await plain.page(RepositoryQuery(), sees=None)
+    assert [item.as_json()["tags"] for item in page.items] == [1]
+
+
+async def test_text_selects_by_a_part_of_the_name():
+    lists = Lists(["team/web", "team/app", "web"])
+    assert await lists.shown(text="WEB") == ["team/web", "web"]
+    assert await lists.shown(text="m/a", sort="-name") == ["team/app"]
+    assert await lists.shown(text="web", sees=lambda name: name != "web") == ["team/web"]
+
+
+async def test_only_a_bounded_number_of_repositories_is_sorted():
+    page = await Lists("abc", KNOWN, names_max=2).page(sort="-size")
+    assert ([item.name for item in page.items], page.is_complete) == (["a", "b"], False)
+
+
+async def test_malformed_queries_are_refused():
+    with pytest.raises(InvalidInputError):
+        RepositoryQuery.parse(text="a" * 256)
+    with pytest.raises(InvalidInputError):
+        RepositoryQuery.parse(sort="pulled")
+    for sort in ("name", "size"):
+        with pytest.raises(PaginationInvalidError):
+            await Lists("a", page_size_max=10).page(n=11, sort=sort)
+
+
+SUMMARIES = st.dictionaries(
+    st.sampled_from("abcdefgh"), st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 3))
+)
+
+
+@given(
+    SUMMARIES,
+    SUMMARIES,
+    st.sampled_from(["name", "-name", "pushed", "-pushed", "size", "-size", "tags", "-tags"]),
+    st.integers(1, 4),
+)
+async def test_hidden_repositories_change_nothing(visible, hidden, sort, n):
+    """The pages equal those of a registry without the hidden repositories, with all markers."""
+
+    def known(prefix, values):
+        return [
+            summary(f"{name}-{prefix}", tags=tags, size=size, minutes=minutes)
+            for name, (tags, size, minutes) in values.items()
+        ]
+
+    seen, others = known("v", visible), known("h", hidden)
+    both = Lists([each.name for each in seen + others], seen + others)
+    alone = Lists([each.name for each in seen], seen)
+    last = ""
+    while True:
+        mixed = await both.page(sort=sort, n=n, last=last, sees=lambda name: name.endswith("-v"))
+        assert mixed == await alone.page(sort=sort, n=n, last=last)
+        if mixed.following is None:
+            return
+        last = mixed.following
