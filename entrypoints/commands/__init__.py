@@ -18,6 +18,7 @@ _MODULES: Final = (
     "mirror",
     "repository",
     "retention",
+    "tags",
     "trash",
     "usage",
     "verify",

@@ -23,6 +23,7 @@ from entrypoints.http.dispatch import Dispatcher
 from entrypoints.http.forwarding import Forwarding
 from entrypoints.http.handlers.base import Handler, get_base
 from entrypoints.http.handlers.blobs import BlobHandlers
+from entrypoints.http.handlers.details import DetailHandlers
 from entrypoints.http.handlers.lists import ListHandlers
 from entrypoints.http.handlers.manifests import ManifestHandlers
 from entrypoints.http.handlers.repositories import RepositoryHandlers
@@ -159,6 +160,7 @@ def _handlers(
     lists = ListHandlers(registry, urls=urls)
     repositories = RepositoryHandlers(registry, urls=urls)
     history = TagHistoryHandlers(registry, urls=urls)
+    details = DetailHandlers(registry, urls=urls)
     return {
         (Resource.BASE, "GET"): get_base,
         (Resource.BASE, "HEAD"): get_base,
@@ -180,6 +182,10 @@ def _handlers(
         (Resource.CATALOG, "GET"): lists.catalog,
         (Resource.REPOSITORY, "DELETE"): repositories.delete,
         (Resource.TAG_HISTORY, "GET"): history.get,
+        (Resource.REPOSITORY_DETAILS, "GET"): details.repositories,
+        (Resource.TAG_DETAILS, "GET"): details.tags,
+        (Resource.EXTENSIONS, "GET"): details.extensions,
+        (Resource.REPOSITORY_EXTENSIONS, "GET"): details.extensions,
     }
 
 

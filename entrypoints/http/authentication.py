@@ -44,6 +44,8 @@ _ACTIONS: Final[Mapping[str, tuple[Action, ...]]] = {
     "PATCH": (Action.PULL, Action.PUSH),
     "DELETE": (Action.DELETE,),
 }
+_FOR_ALL: Final = frozenset({Resource.BASE, Resource.EXTENSIONS})
+"""Resources that require no right beyond a login."""
 _ADMINISTRATIVE: Final[frozenset[Resource]] = frozenset()
 """Resources of the whole registry that require `ADMINISTRATION`; all others require the right to list repositories."""
 _OUTLIVES: Final = frozenset({"GET", "HEAD", "PATCH", "PUT"})
@@ -61,7 +63,7 @@ def accesses_of(target: Target, method: str, source: str | None) -> tuple[Access
         method: HTTP method.
         source: query parameter `from`, the source repository of a mount; required even if the request does not mount.
     """
-    if target.resource is Resource.BASE:
+    if target.resource in _FOR_ALL:
         return ()
     if not target.name:
         return (ADMINISTRATION if target.resource in _ADMINISTRATIVE else CATALOG,)

@@ -4,7 +4,7 @@ A repository name contains slashes, so paths are matched from the end. A few str
 regular expression per endpoint.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
@@ -27,6 +27,10 @@ class Resource(Enum):
     REFERRERS = auto()
     REPOSITORY = auto()
     TAG_HISTORY = auto()
+    REPOSITORY_DETAILS = auto()
+    TAG_DETAILS = auto()
+    EXTENSIONS = auto()
+    REPOSITORY_EXTENSIONS = auto()
 
 
 class Right(Enum):
@@ -69,6 +73,10 @@ ENDPOINTS: Final = (
     Endpoint(Resource.CATALOG, "GET", Right.READ, AuditAction.CATALOG_LIST, "distribution's _catalog"),
     Endpoint(Resource.REPOSITORY, "DELETE", Right.DELETE, AuditAction.REPOSITORY_DELETE, "our extension _sohu"),
     Endpoint(Resource.TAG_HISTORY, "GET", Right.READ, AuditAction.TAGS_LIST, "OCI's extension _oci"),
+    Endpoint(Resource.REPOSITORY_DETAILS, "GET", Right.READ, AuditAction.CATALOG_LIST, "our extension _sohu"),
+    Endpoint(Resource.TAG_DETAILS, "GET", Right.READ, AuditAction.TAGS_LIST, "our extension _sohu"),
+    Endpoint(Resource.EXTENSIONS, "GET", Right.READ, AuditAction.EXTENSIONS_LIST, "OCI's extension _oci"),
+    Endpoint(Resource.REPOSITORY_EXTENSIONS, "GET", Right.READ, AuditAction.EXTENSIONS_LIST, "OCI's extension _oci"),
 )
 
 METHODS: Final[Mapping[Resource, tuple[str, ...]]] = {
@@ -96,15 +104,20 @@ _BASE: Final = Target(Resource.BASE)
 _CATALOG: Final = Target(Resource.CATALOG)
 _EXTENSION: Final = "/_sohu"
 """Prefix of our extension, named as the specification requires; no component of a repository name begins with `_`."""
-_REGISTRY_MODULES: Final[Mapping[str, Resource]] = {}
+_REGISTRY_MODULES: Final[Mapping[str, Resource]] = {"repositories": Resource.REPOSITORY_DETAILS}
 """Resources at `/v2/_sohu/registry/<module>`."""
-_REPOSITORY_MODULES: Final[Mapping[str, Resource]] = {"repository": Resource.REPOSITORY}
+_REPOSITORY_MODULES: Final[Mapping[str, Resource]] = {
+    "repository": Resource.REPOSITORY,
+    "tags": Resource.TAG_DETAILS,
+}
 """Resources at `/v2/<name>/_sohu/registry/<module>`."""
 TAG_HISTORY_PATH: Final = "_oci/tag-history"
 """The path of tag histories below `/v2/<name>/` (pull request 606 of the OCI distribution-spec)."""
 _OCI: Final = "/_oci"
 """Prefix of the specification's own extension."""
-_EXTENSION_COMPONENTS: Final = frozenset({"registry", "tag-history"})
+_EXTENSION_COMPONENTS: Final = frozenset({"registry", "ext", "tag-history"})
+_DISCOVER: Final = "_oci/ext/discover"
+"""The list of extensions, of the registry or of a repository (OCI distribution-spec, `extensions/_oci.md`)."""
 _BY_PARENT: Final = {
     "manifests": Resource.MANIFEST,
     "blobs": Resource.BLOB,
@@ -136,6 +149,8 @@ def _match_registry(rest: str) -> Target | None:
     """Match a path that concerns the whole registry: no component of a repository name begins with `_`."""
     if rest == "_catalog":
         return _CATALOG
+    if rest == _DISCOVER:
+        return Target(Resource.EXTENSIONS)
     extension, _, module = rest.partition("/registry/")
     module, _, reference = module.partition("/")
     resource = _REGISTRY_MODULES.get(module) if extension == _EXTENSION[1:] else None
@@ -161,4 +176,33 @@ def _match_extension(name: str, component: str, module: str) -> Target | None:
         return Target(resource, name.removesuffix(_EXTENSION)) if resource else None
     if component == "tag-history" and name.endswith(_OCI):
         return Target(Resource.TAG_HISTORY, name.removesuffix(_OCI), module)
+    if component == "ext" and module == "discover" and name.endswith(_OCI):
+        return Target(Resource.REPOSITORY_EXTENSIONS, name.removesuffix(_OCI))
     return None
+
+
+_OCI_DOCUMENT: Final = "https://github.com/opencontainers/distribution-spec/blob/main/extensions/_oci.md"
+_OWN_DOCUMENT: Final = "docs/api.md"
+
+
+@dataclass(frozen=True, slots=True)
+class Extension:
+    """An extension as the registry announces it."""
+
+    name: str
+    description: str
+    url: str
+    """Of the documentation."""
+    paths: Sequence[str]
+    """Below `/v2/` or `/v2/<name>/`."""
+
+
+def extensions(*, of_repository: bool) -> Sequence[Extension]:
+    """Return the extensions of the whole registry, or those of a repository."""
+    modules = _REPOSITORY_MODULES if of_repository else _REGISTRY_MODULES
+    own = [f"{_EXTENSION[1:]}/registry/{module}" for module in modules]
+    standard = [_DISCOVER, f"{TAG_HISTORY_PATH}/<tag>"] if of_repository else [_DISCOVER]
+    return (
+        Extension("_oci", "The list of extensions, and the history of tags.", _OCI_DOCUMENT, standard),
+        Extension(_EXTENSION[1:], "Details of repositories and tags, and administration.", _OWN_DOCUMENT, own),
+    )

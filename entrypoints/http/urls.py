@@ -1,5 +1,6 @@
 """URLs in responses: absolute, as distribution's clients require, and correct behind any proxy."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import quote, urlencode
 
@@ -38,9 +39,18 @@ class UrlBuilder:
 
         The URL is a relative path, which every client resolves; `query` is written in alphabetical order.
         """
-        pairs = sorted((key, str(value)) for key, value in query.items() if value is not None)
-        # Encode the client's path again: it must not be able to end the <…> of the header.
-        return f'<{quote(request.path)}?{urlencode(pairs)}>; rel="next"'
+        return _link(request, query, "next")
+
+    def pages_beside(
+        self, request: web.BaseRequest, *, previous: str | None, following: str | None, **query: str | int | None
+    ) -> dict[str, str]:
+        """Return the `Link` header of the previous and the next page, with a marker for each that exists."""
+        links = []
+        if previous is not None:
+            links.append(_link(request, {**query, "before": previous}, "prev"))
+        if following is not None:
+            links.append(_link(request, {**query, "last": following}, "next"))
+        return {"Link": ", ".join(links)} if links else {}
 
     def root(self, request: web.BaseRequest) -> str:
         """Return the URL of the registry, ending with a slash; absolute if the request has a valid host."""
@@ -53,3 +63,9 @@ class UrlBuilder:
     def base(self, request: web.BaseRequest) -> str:
         """Return the URL to which links append `v2/…`: `root`, or a path if links are relative."""
         return self.prefix if self.relative and not self.host else self.root(request)
+
+
+def _link(request: web.BaseRequest, query: Mapping[str, str | int | None], relation: str) -> str:
+    pairs = sorted((key, str(value)) for key, value in query.items() if value is not None)
+    # Encode the client's path again: it must not be able to end the <…> of the header.
+    return f'<{quote(request.path)}?{urlencode(pairs)}>; rel="{relation}"'

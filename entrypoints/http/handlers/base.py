@@ -1,5 +1,6 @@
 """Helpers shared by the handlers of all resources."""
 
+import hashlib
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
@@ -29,6 +30,21 @@ def json_response(
     """Return a JSON response that ends with a newline, as distribution's do."""
     body = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
     return web.Response(body=body + b"\n" if newline else body, content_type=content_type, headers=headers)
+
+
+def revalidated(request: web.Request, document: Mapping[str, object], headers: Mapping[str, str]) -> web.Response:
+    """Return a JSON response with a weak `ETag`, or 304 if the client has the same response already.
+
+    The tag is derived from the response, so it covers all that the response depends on: the content of the store, the
+    query, the rights of the caller and the configuration.
+    """
+    # Texts of manifests may contain what UTF-8 cannot encode; JSON's escapes can.
+    body = json.dumps(document, separators=(",", ":")).encode() + b"\n"
+    etag = hashlib.blake2b(body + headers.get("Link", "").encode(), digest_size=16).hexdigest()
+    headers = {**headers, "ETag": f'W/"{etag}"', "Cache-Control": "private, no-cache", "Vary": "Authorization"}
+    if matches_etag(request.headers.get("If-None-Match"), etag):
+        return web.Response(status=304, headers=headers)
+    return web.Response(body=body, content_type="application/json", headers=headers)
 
 
 def content_headers(digest: Digest) -> dict[str, str]:

@@ -22,6 +22,10 @@ HANDLER_NAMES: Final = {
     Resource.REFERRERS: "referrers",
     Resource.REPOSITORY: "repository",
     Resource.TAG_HISTORY: "tag_history",
+    Resource.REPOSITORY_DETAILS: "repository_details",
+    Resource.TAG_DETAILS: "tag_details",
+    Resource.EXTENSIONS: "extensions",
+    Resource.REPOSITORY_EXTENSIONS: "repository_extensions",
 }
 """Distribution's handler names, and similar names for resources that distribution lacks."""
 ELSEWHERE: Final = "other"

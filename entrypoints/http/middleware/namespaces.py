@@ -23,7 +23,14 @@ NAMESPACE_PARAMETER: Final = "ns"
 NAMESPACE_HEADER: Final = "OCI-Namespace"
 _READS: Final = frozenset({"GET", "HEAD"})
 _NAMESPACED: Final = frozenset(
-    {Resource.MANIFEST, Resource.BLOB, Resource.TAG_LIST, Resource.REFERRERS, Resource.TAG_HISTORY}
+    {
+        Resource.MANIFEST,
+        Resource.BLOB,
+        Resource.TAG_LIST,
+        Resource.TAG_DETAILS,
+        Resource.TAG_HISTORY,
+        Resource.REFERRERS,
+    }
 )
 _HOST: Final = re.compile(r"[A-Za-z0-9._:\[\]-]{1,255}")
 """Characters of a host with a port; nothing else is looked up, nor sent back in a header."""

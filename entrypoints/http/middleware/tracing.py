@@ -20,6 +20,10 @@ ROUTES: Final = {
     Resource.REFERRERS: "/v2/{name}/referrers/{digest}",
     Resource.REPOSITORY: "/v2/{name}/_sohu/registry/repository",
     Resource.TAG_HISTORY: "/v2/{name}/_oci/tag-history/{tag}",
+    Resource.REPOSITORY_DETAILS: "/v2/_sohu/registry/repositories",
+    Resource.TAG_DETAILS: "/v2/{name}/_sohu/registry/tags",
+    Resource.EXTENSIONS: "/v2/_oci/ext/discover",
+    Resource.REPOSITORY_EXTENSIONS: "/v2/{name}/_oci/ext/discover",
 }
 
 

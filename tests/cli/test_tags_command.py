@@ -1,0 +1,75 @@
+"""`registry tags NAME`."""
+
+import json
+
+import pytest
+
+from core.model import media_types
+from core.model.digest import Digest
+from core.model.events import UNNAMED
+from entrypoints.cli import main
+from entrypoints.exit_codes import ExitCode
+from tests.cli.conftest import WriteConfig
+from tests.support.command_store import DIGEST, IMAGE, NAME, OTHER, lines, on_store, push
+from tests.support.content import descriptor, image_manifest
+
+
+@pytest.fixture
+def config_file(write_config: WriteConfig) -> str:
+    return str(write_config(access={"immutabletags": [{"tags": ["v1"]}]}))
+
+
+@pytest.fixture(autouse=True)
+def _images(_clean_environment: None, config_file: str) -> None:
+    push(config_file, "v1", "v2")
+    push(config_file, "small", manifest=OTHER)
+
+
+def columns(line: str) -> list[str]:
+    return [column for column in line.split("  ") if not column.endswith("Z")]
+
+
+def test_tags_are_listed(config_file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["tags", NAME, config_file]) == ExitCode.OK
+    *tags, count = lines(capsys)
+    assert [columns(line) for line in tags] == [
+        ["small", Digest.of(OTHER)[:19], f"{len(OTHER) + 2} B", media_types.OCI_MANIFEST],
+        ["v1", DIGEST[:19], f"{len(IMAGE) + 7} B", media_types.OCI_MANIFEST, "immutable"],
+        ["v2", DIGEST[:19], f"{len(IMAGE) + 7} B", media_types.OCI_MANIFEST],
+    ]
+    assert count == "3 tags"
+
+
+def test_tags_are_sorted_and_filtered(config_file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["tags", NAME, config_file, "--sort=-size", "--filter", "*[!x]", "--json"]) == ExitCode.OK
+    assert lines(capsys) == []
+    assert main(["tags", NAME, config_file, "--sort=-name", "--filter", "v?", "--json"]) == ExitCode.OK
+    assert [json.loads(line)["name"] for line in lines(capsys)] == ["v2", "v1"]
+    assert main(["tags", NAME, config_file, "--platform", "linux/arm64"]) == ExitCode.OK
+    assert lines(capsys) == ["0 tags"]
+
+
+def test_referrers_are_listed(config_file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    subject = descriptor(OTHER, media_types.OCI_MANIFEST)
+    signature = image_manifest(b"{}", subject=subject, artifactType="a/signature")
+    on_store(
+        config_file,
+        lambda registry: registry.push_manifest(NAME, signature, media_types.OCI_MANIFEST, by=UNNAMED),
+    )
+    assert main(["tags", NAME, config_file, "--filter=small", "--referrers"]) == ExitCode.OK
+    assert lines(capsys)[1] == f"  <- {Digest.of(signature)[:19]}  {len(signature)} B  a/signature"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["no/such"], "repository name not known to registry"),
+        (["Team"], "invalid repository name"),
+        ([NAME, "--sort=age"], "sort must be one of"),
+    ],
+)
+def test_mistakes_are_explained(
+    words: list[str], message: str, config_file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["tags", words[0], config_file, *words[1:]]) != ExitCode.OK
+    assert capsys.readouterr().err.startswith(f"registry: {message}")
