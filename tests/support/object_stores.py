@@ -28,8 +28,13 @@ class ScsEndpoint(ServerProcess):
 
     def settings(self, *, redirects: bool = True, **changes: str) -> Mapping[str, str]:
         """Return the environment of a registry that uses the endpoint; `changes` sets more driver parameters."""
-        scs = {"accesskey": "key", "secretkey": "secret", "region": "bjcnc", "bucket": BUCKET, "endpoint": self.url}
-        return _storage({"scs": {**scs, **changes}}, redirects=redirects)
+        return scs_environment(self.url, redirects=redirects, **changes)
+
+
+def scs_environment(url: str, *, redirects: bool = True, **changes: str) -> Mapping[str, str]:
+    """Return the environment of a registry that uses the SCS endpoint at `url`; `changes` sets more parameters."""
+    scs = {"accesskey": "key", "secretkey": "secret", "region": "bjcnc", "bucket": BUCKET, "endpoint": url}
+    return _storage({"scs": {**scs, **changes}}, redirects=redirects)
 
 
 def s3_environment(url: str, *, redirects: bool = True) -> Mapping[str, str]:
