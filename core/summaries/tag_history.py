@@ -143,8 +143,13 @@ def supplement(entries: Sequence[HistoryEntry], links: TagLinkTimes) -> Sequence
     """Return the entries of a tag, newest first, with those added that only its links show.
 
     A link is added if at its time the tag did not point at its manifest by the other entries, and no record near that
-    time can be of the same push. So clocks that differ do not show a push twice.
+    time can be of the same push. So clocks that differ do not show a push twice. The target of the tag is the newest of
+    the links, also if a tool copied the store and wrote the links in another order.
     """
+    current, until = links.current or (None, None)
+    times = {digest: at if until is None else min(at, until) for digest, at in links.index.items()}
+    if current is not None and until is not None:
+        times[current] = until
     recorded = sorted(entries, key=_order)
     creations: dict[Digest | None, list[datetime]] = {}
     for entry in recorded:
@@ -152,17 +157,15 @@ def supplement(entries: Sequence[HistoryEntry], links: TagLinkTimes) -> Sequence
             creations.setdefault(entry.digest, []).append(entry.at)
     added: list[HistoryEntry] = []
     remaining, target = deque(recorded), None
-    for digest, at in sorted(links.index.items(), key=lambda link: link[1]):
+    for digest, at in sorted(times.items(), key=lambda link: (link[1], link[0] == current)):
         while remaining and remaining[0].at <= at:
             target = _target(remaining.popleft())
         if digest != target and not _is_near(at, creations.get(digest, ())):
-            added.append(_from_link(digest, at))
+            added.append(_from_link(digest, at, is_current=digest == current))
             target = digest
     newest = max([*recorded, *added], key=_order, default=None)
-    if links.current is not None and _target(newest) != links.current[0]:
-        digest, at = links.current
-        if newest is None or not newest.is_recorded or not _is_near(at, creations.get(digest, ())):
-            added.append(_from_link(digest, at))
+    if current is not None and newest is not None and not newest.is_recorded and newest.digest != current:
+        added.append(_from_link(current, times[current], is_current=True))
     return sorted([*recorded, *added], key=_order, reverse=True)
 
 
@@ -220,5 +223,7 @@ def _is_near(at: datetime, times: Sequence[datetime]) -> bool:
     return any(abs(time - at) <= SKEW for time in times)
 
 
-def _from_link(digest: Digest, at: datetime) -> HistoryEntry:
-    return HistoryEntry(id=digest.encoded, at=at, kind=ChangeKind.PUSH, digest=digest, is_recorded=False)
+def _from_link(digest: Digest, at: datetime, *, is_current: bool) -> HistoryEntry:
+    # Of entries at the same time, that of the tag's target is the newest.
+    number = 1 if is_current else 0
+    return HistoryEntry(id=f"{number}-{digest.encoded}", at=at, kind=ChangeKind.PUSH, digest=digest, is_recorded=False)

@@ -15,7 +15,15 @@ from core.summaries import tag_history
 from core.summaries.changes import Change, ChangeKind, ChangeLog, ChangeRecorder
 from core.summaries.history import History, complete, encode, merge
 from core.summaries.service import SummaryService
-from core.summaries.tag_history import HistoryQuery, HistoryService, TagLinkTimes, marker, parse_time, supplement
+from core.summaries.tag_history import (
+    HistoryQuery,
+    HistoryService,
+    TagLinkTimes,
+    marker,
+    parse_time,
+    supplement,
+    time_text,
+)
 from tests.support.core_services import counting_ids
 
 NAME, OTHER = RepositoryName("team/app"), RepositoryName("team/other")
@@ -96,6 +104,9 @@ class TestSupplement:
     def test_the_target_of_a_tag_is_added_if_a_crash_left_no_link(self):
         assert shown(supplement((), links((A, at(10))))) == ["10 push A?"]
         assert shown(supplement(entries(change(0, B)), links((A, at(10)), b=0))) == ["10 push A?", "0 push B"]
+
+    def test_the_target_is_the_newest_if_a_tool_copied_the_links_in_another_order(self):
+        assert shown(supplement((), links((B, at(1)), a=2, b=1, c=0))) == ["1 push B?", "1 push A?", "0 push C?"]
 
     def test_the_clock_of_another_server_that_is_ahead_does_not_add_the_target_again(self):
         recorded = entries(change(3, B), change(1, A))
@@ -270,6 +281,10 @@ def test_pages_are_bounded():
 )
 def test_times_of_rfc_3339_are_understood(text, moment):
     assert parse_time(text) == moment
+
+
+def test_times_are_written_in_utc_with_microseconds():
+    assert time_text(datetime.fromisoformat("2026-11-29T22:00:00+02:00")) == "2026-11-29T20:00:00.000000Z"
 
 
 @pytest.mark.parametrize(
