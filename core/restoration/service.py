@@ -1,8 +1,9 @@
 """Operations on the trash for operators: listing, restoring and ending entries."""
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Final
 
 from core.collection.guard import CollectionGuard
@@ -10,13 +11,15 @@ from core.concurrency import map_bounded
 from core.errors import BlobUnknownError, DeniedError, UnknownError
 from core.model.digest import Digest
 from core.model.names import RepositoryName, Tag
+from core.model.pagination import Page
 from core.ports.blob_storage import BlobStorage
+from core.restoration.listing import Removal, TagOf, page_of, with_part
 from core.restoration.restoring import ImageRestorer
 from core.store import layout
-from core.store.link_keys import LayerKey, LinkKey, ReferrerKey, RevisionKey, TagKey, parse_link_key
+from core.store.link_keys import LayerKey, ReferrerKey, RevisionKey, TagKey, keyed, parse_link_key, parsed
 from core.store.links import Links
 from core.store.tag_links import TagLinks
-from core.trash.entry import TrashEntry, TrashKind, TrashPart, kind_of
+from core.trash.entry import TrashEntry, TrashKind, kind_of, may_concern
 from core.trash.store import Trash, TrashSummary
 
 _KINDS_OF_MANY_ITEMS: Final = frozenset(
@@ -24,20 +27,6 @@ _KINDS_OF_MANY_ITEMS: Final = frozenset(
 )
 _ATTEMPTS: Final = 3
 """Attempts to find an item in the trash history before it is treated as lost."""
-_TagOf = tuple[RepositoryName, Tag, Digest]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Removal:
-    """A trash entry with a summary of the items that it names."""
-
-    entry: TrashEntry
-    tags: tuple[_TagOf, ...] = ()
-    manifests: int = 0
-    links: int = 0
-    """All links, including those of tags and manifests."""
-    blobs: int = 0
-    blob_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +34,7 @@ class Restoration:
     """The result of a restoration."""
 
     entry: TrashEntry
-    tags: tuple[_TagOf, ...]
+    tags: tuple[TagOf, ...]
     manifests: int
     repositories: tuple[RepositoryName, ...]
     """Repositories that hold a restored manifest."""
@@ -109,22 +98,33 @@ class TrashService:
     async def removals(self, repository: RepositoryName | None = None) -> AsyncIterator[Removal]:
         """Yield the entries of the trash, oldest first; only those of `repository` if it is given.
 
-        One storage request per part of an entry, 16 concurrently, plus the listing.
+        One storage request per part of an entry, 16 concurrently, plus the listing. Entries of other repositories cost
+        no request, except those that an older version recorded.
         """
         removal: Removal | None = None
-        async for part in self._trash.all_parts():
+        async for part in self._trash.all_parts(repository):
             if repository not in {None, part.entry.repository}:
                 continue
             if removal is not None and removal.entry.id == part.entry.id:
-                removal = _with(removal, part)
+                removal = with_part(removal, part)
                 continue
             if removal is not None:
                 yield removal
-            removal = _with(Removal(entry=part.entry), part)
+            removal = with_part(Removal(entry=part.entry, parts=0), part)
         if removal is not None:
             yield removal
 
-    async def restore(self, name: str, *, force: bool = False) -> Restoration:
+    async def page(
+        self, *, n: int | None = None, last: str = "", repository: RepositoryName | None = None
+    ) -> Page[Removal]:
+        """Return a page of the entries (see `page_of`)."""
+        return await page_of(self._trash, n=n, last=last, repository=repository)
+
+    def expires_at(self, entry: TrashEntry) -> datetime:
+        """Return when an entry may end (see `Trash.expires_at`)."""
+        return self._trash.expires_at(entry)
+
+    async def restore(self, name: str, *, force: bool = False, repository: RepositoryName | None = None) -> Restoration:
         """Restore the items of an entry, with whole images, and end the entry.
 
         A tag is restored with its manifest, the images of an index, their blobs and links, and the referrers that were
@@ -134,14 +134,19 @@ class TrashService:
         Args:
             name: the entry's name, or `repository:tag` for this tag alone, in the state of its most recent entry.
             force: move tags that point at another manifest now.
+            repository: the only repository whose entries can be restored; others are unknown.
 
         Raises:
             UnknownError: there is no such entry, or the trash no longer has all content of a single tag, manifest or
                 blob. Nothing then points at the content that was restored.
             DeniedError: a tag points at another manifest now, and is immutable or `force` was not given.
         """
+        if repository is not None and not may_concern(name, repository):
+            raise _unknown(name)
         wanted = await self._wanted(name)
-        tags = [(key.name, key.tag, target) for key, target in _parsed(wanted.links) if isinstance(key, TagKey)]
+        if repository not in {None, wanted.entry.repository}:
+            raise _unknown(name)
+        tags = [(key.name, key.tag, target) for key, target in parsed(wanted.links) if isinstance(key, TagKey)]
         await self._require_free(tags, force=force)
 
         async def return_copy(digest: Digest) -> bool:
@@ -153,9 +158,9 @@ class TrashService:
         lost += await self._restore_links(restorer, wanted)
         # Tags come last, because they make the images pullable.
         restored = [tag for tag in tags if (tag[0], tag[2]) in restorer.manifests]
-        for repository, tag, target in restored:
-            if await self._tags.resolve(repository, tag) != target:
-                await self._tags.point(repository, tag, target)
+        for owner, tag, target in restored:
+            if await self._tags.resolve(owner, tag) != target:
+                await self._tags.point(owner, tag, target)
         if not lost and await self._is_back(wanted.rest):
             await self._trash.discard(wanted.entry.id)
         return Restoration(
@@ -172,7 +177,7 @@ class TrashService:
         attempts_left = _ATTEMPTS
         while True:
             attempts_left -= 1
-            history = await self._history({key.name for key, _ in _parsed(wanted.links)})
+            history = await self._history({key.name for key, _ in parsed(wanted.links)})
             removed = {**history.removed, **wanted.links}
             restorer = ImageRestorer(self._storage, self._links, self._trash, removed, guard=self._guard)
             try:
@@ -234,8 +239,8 @@ class TrashService:
 
         return all(await map_bounded(is_back, links.items()))
 
-    async def _require_free(self, tags: Sequence[_TagOf], *, force: bool) -> None:
-        async def resolve(of: _TagOf) -> Digest | None:
+    async def _require_free(self, tags: Sequence[TagOf], *, force: bool) -> None:
+        async def resolve(of: TagOf) -> Digest | None:
             return await self._tags.resolve(of[0], of[1])
 
         for (name, tag, target), current in zip(tags, await map_bounded(resolve, tags), strict=True):
@@ -256,14 +261,14 @@ class TrashService:
             is_collected = part.entry.kind is TrashKind.COLLECTION
             if is_collected or part.entry.repository in names:
                 links = {link.key: link.target for link in part.links}
-                ours = {link: links[link] for link, key in _keys(links) if key.name in names}
+                ours = {link: links[link] for link, key in keyed(links) if key.name in names}
                 history.removed |= ours
                 history.collected |= ours if is_collected else {}
         return history
 
     async def _restore_manifests(self, restorer: ImageRestorer, wanted: _Wanted) -> list[Digest]:
         lost: list[Digest] = []
-        pointing = [(key, target) for key, target in _parsed(wanted.links) if isinstance(key, TagKey | RevisionKey)]
+        pointing = [(key, target) for key, target in parsed(wanted.links) if isinstance(key, TagKey | RevisionKey)]
         for name, digest in dict.fromkeys((key.name, target) for key, target in pointing):
             try:
                 await restorer.restore(name, digest)
@@ -277,7 +282,7 @@ class TrashService:
     async def _restore_referrers(self, restorer: ImageRestorer, collected: Mapping[str, Digest]) -> None:
         """Restore referrers that were collected because their subject was gone."""
         referrers: dict[tuple[RepositoryName, Digest], list[Digest]] = {}
-        for key, _ in _parsed(collected):
+        for key, _ in parsed(collected):
             if isinstance(key, ReferrerKey):
                 referrers.setdefault((key.name, key.subject), []).append(key.digest)
         pending = list(restorer.manifests)
@@ -305,30 +310,5 @@ class TrashService:
         return lost
 
 
-def _with(removal: Removal, part: TrashPart) -> Removal:
-    """Return a removal extended by the items of one more part."""
-    keys = list(_parsed({link.key: link.target for link in part.links}))
-    tags = tuple((key.name, key.tag, target) for key, target in keys if isinstance(key, TagKey))
-    return replace(
-        removal,
-        tags=tuple(sorted(removal.tags + tags)),
-        manifests=removal.manifests + sum(isinstance(key, RevisionKey) for key, _ in keys),
-        links=removal.links + len(part.links),
-        blobs=removal.blobs + len(part.blobs),
-        blob_bytes=removal.blob_bytes + part.blob_bytes,
-    )
-
-
 def _unknown(name: str) -> UnknownError:
     return UnknownError("no such entry in the trash", detail={"entry": name})
-
-
-def _keys(links: Mapping[str, Digest]) -> Iterator[tuple[str, LinkKey]]:
-    for link in links:
-        if (key := parse_link_key(link)) is not None:
-            yield link, key
-
-
-def _parsed(links: Mapping[str, Digest]) -> Iterator[tuple[LinkKey, Digest]]:
-    for link, key in _keys(links):
-        yield key, links[link]

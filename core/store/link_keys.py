@@ -1,5 +1,6 @@
 """Parsing of keys, the inverse of `core.store.layout`."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -74,6 +75,19 @@ def digest_at(algorithm: str, encoded: str) -> Digest | None:
         return Digest(f"{algorithm}:{encoded}")
     except DigestInvalidError:
         return None
+
+
+def keyed(links: Mapping[str, Digest]) -> Iterator[tuple[str, LinkKey]]:
+    """Yield each key of a link with its parsed form; leave out other keys."""
+    for link in links:
+        if (key := parse_link_key(link)) is not None:
+            yield link, key
+
+
+def parsed(links: Mapping[str, Digest]) -> Iterator[tuple[LinkKey, Digest]]:
+    """Yield the parsed key and the target of each link; leave out other keys."""
+    for link, key in keyed(links):
+        yield key, links[link]
 
 
 def parse_blob_key(key: str) -> Digest | None:

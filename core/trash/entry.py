@@ -1,10 +1,12 @@
 """Trash entries, which record a removal: the removed items, the time, the user and the reason; with their JSON form."""
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+from hashlib import sha256
 from itertools import chain, islice
 from typing import Final, TypeVar
 
@@ -20,6 +22,7 @@ PART_ITEMS_MAX: Final = 4_000
 """Maximum number of links and digests in one part: about a megabyte, far below the limit for reading an object."""
 PART_BYTES_MAX: Final = 4 * 1024 * 1024
 _WHEN: Final = "%Y%m%dT%H%M%S.%fZ"
+_MARK: Final = re.compile(r"-(r[0-9a-f]{10})$")
 
 
 class TrashKind(StrEnum):
@@ -35,12 +38,20 @@ class TrashKind(StrEnum):
     """Content of the pull-through cache. Its data is in the trash only until the removal is complete."""
 
 
+_KINDS_OF_A_REPOSITORY: Final = frozenset(
+    {TrashKind.TAG, TrashKind.MANIFEST, TrashKind.BLOB_LINK, TrashKind.REPOSITORY}
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrashEntry:
     """A removal, without the list of removed items."""
 
     id: str
-    """`<yyyymmddThhmmss.ffffffZ>-<kind>-<id>`; unique, and ascending by time as far as clocks agree."""
+    """`<yyyymmddThhmmss.ffffffZ>-<kind>-<id>`; unique, and ascending by time as far as clocks agree.
+
+    If there is a repository, the id ends with a hash of it, so that a search reads few entries of others.
+    """
     kind: TrashKind
     when: datetime
     """By the clock of the process that removed the items; for information. Decisions use the store's time."""
@@ -62,9 +73,21 @@ class TrashPart:
     """Total size of those blobs in bytes, as far as known."""
 
 
-def entry_id(when: datetime, kind: TrashKind, unique: str) -> str:
+def entry_id(when: datetime, kind: TrashKind, unique: str, repository: RepositoryName | None = None) -> str:
     """Return the name of an entry."""
-    return f"{when.strftime(_WHEN)}-{kind.value}-{unique}"
+    mark = "" if repository is None else f"-{_mark_of(repository)}"
+    return f"{when.strftime(_WHEN)}-{kind.value}-{unique}{mark}"
+
+
+def may_concern(name: str, repository: RepositoryName) -> bool:
+    """Whether the entry with this name can be one of the repository. Entries of older versions have no mark."""
+    found = _MARK.search(name)
+    return kind_of(name) in _KINDS_OF_A_REPOSITORY and (found is None or found[1] == _mark_of(repository))
+
+
+def _mark_of(repository: RepositoryName) -> str:
+    # No other part of a name begins with `r`: ids are hexadecimal.
+    return f"r{sha256(repository.encode()).hexdigest()[:10]}"
 
 
 def kind_of(name: str) -> TrashKind | None:

@@ -22,7 +22,18 @@ from core.store import layout
 from core.store.clock import StoreClock
 from core.store.links import RemovedLink
 from core.store.objects import find
-from core.trash.entry import PART_BYTES_MAX, TrashEntry, TrashKind, TrashPart, decode, encode, entry_id, kind_of, split
+from core.trash.entry import (
+    PART_BYTES_MAX,
+    TrashEntry,
+    TrashKind,
+    TrashPart,
+    decode,
+    encode,
+    entry_id,
+    kind_of,
+    may_concern,
+    split,
+)
 
 _logger = logging.getLogger(__name__)
 
@@ -85,13 +96,20 @@ class Trash:
         """Create an entry; nothing is stored until `record`."""
         when = self._now()
         return TrashEntry(
-            id=entry_id(when, kind, self._new_id()),
+            id=entry_id(when, kind, self._new_id(), repository),
             kind=kind,
             when=when,
             by=by,
             repository=repository,
             reason=reason,
         )
+
+    def expires_at(self, entry: TrashEntry) -> datetime:
+        """Return when an entry may end, by the clock that dated the entry; for information.
+
+        An entry of a deletion may stay longer (see `expire`).
+        """
+        return entry.when + self.keep_of(entry.id)
 
     async def record(
         self,
@@ -168,11 +186,32 @@ class Trash:
             if part is not None:
                 yield part
 
-    async def all_parts(self) -> AsyncIterator[TrashPart]:
-        """Yield the parts of all entries, entry by entry, oldest first. Like `parts`, with 16 concurrent requests."""
-        async for _, part in self._stream(None):
+    async def all_parts(self, of: RepositoryName | None = None) -> AsyncIterator[TrashPart]:
+        """Yield the parts of all entries, entry by entry, oldest first. Like `parts`, with 16 concurrent requests.
+
+        If `of` is given, leave out the entries whose name shows that they are not of this repository.
+        """
+        async for _, part in self._stream(None, of):
             if part is not None:
                 yield part
+
+    async def listed(self, *, after: str = "", of: RepositoryName | None = None) -> AsyncIterator[tuple[str, int]]:
+        """Yield the name and the number of parts of each entry after `after`; see `all_parts`. Reads no entry."""
+        last, count = "", 0
+        async for key in self._keys(None, after=after, of=of):
+            name = _stem(key)
+            if name == after:
+                continue
+            if count and name != last:
+                yield last, count
+                count = 0
+            last, count = name, count + 1
+        if count:
+            yield last, count
+
+    async def part(self, name: str, number: int) -> TrashPart | None:
+        """Return one part of an entry; None if it is gone or cannot be read. One request."""
+        return await self._part(layout.trash_entry_part(name, number))
 
     async def discard(self, name: str) -> TrashSummary:
         """End an entry: remove its data, then its record. Idempotent.
@@ -230,10 +269,12 @@ class Trash:
             await self._storage.delete(keys)
         return summary + TrashSummary(entries=len(ended))
 
-    async def _stream(self, names: AbstractSet[str] | None) -> AsyncIterator[tuple[str, TrashPart | None]]:
+    async def _stream(
+        self, names: AbstractSet[str] | None, of: RepositoryName | None = None
+    ) -> AsyncIterator[tuple[str, TrashPart | None]]:
         """Yield the parts of the named entries, or of all, with their keys, in order; None for an unreadable part."""
         keys: list[str] = []
-        async for key in self._keys(names):
+        async for key in self._keys(names, of=of):
             keys.append(key)
             if len(keys) == REQUESTS_AT_ONCE:
                 for pair in zip(keys, await map_bounded(self._part, keys), strict=True):
@@ -242,16 +283,19 @@ class Trash:
         for pair in zip(keys, await map_bounded(self._part, keys), strict=True):
             yield pair
 
-    async def _keys(self, names: AbstractSet[str] | None) -> AsyncIterator[str]:
+    async def _keys(
+        self, names: AbstractSet[str] | None, *, after: str = "", of: RepositoryName | None = None
+    ) -> AsyncIterator[str]:
         if names is not None and not names:
             return
-        first, last = (min(names), max(names)) if names else ("", None)
+        first, last = (min(names), max(names)) if names else (after, None)
         async with closing(self._storage.list_children(layout.TRASH_ENTRIES, after=first)) as children:
             async for child in children:
                 # The keys of an entry's parts begin with its name, and sort after it.
                 if last is not None and not child.startswith(last) and child > last:
                     break
-                if "." in child and (names is None or _stem(child) in names):
+                name = _stem(child)
+                if name and (names is None or name in names) and (of is None or may_concern(name, of)):
                     yield f"{layout.TRASH_ENTRIES}/{child}"
 
     async def _move(self, source: str, target: str) -> bool:

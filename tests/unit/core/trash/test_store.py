@@ -1,6 +1,7 @@
 """The trash: entries before removals, copies of their own, and an end that takes nothing else along."""
 
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 
 import pytest
 
@@ -71,7 +72,8 @@ async def test_entry_survives_encoding(trash):
 
 def test_name_contains_time_and_kind(trash):
     entry = trash.new_entry(TrashKind.BLOB_LINK, repository=NAME)
-    assert entry.id == "20261124T034756.000000Z-blob-link-00000000-0000-4000-8000-000000000001"
+    mark = "r" + sha256(NAME.encode()).hexdigest()[:10]
+    assert entry.id == f"20261124T034756.000000Z-blob-link-00000000-0000-4000-8000-000000000001-{mark}"
     assert kind_of(entry.id) is TrashKind.BLOB_LINK
     assert kind_of("20261124T034756.000000Z-other-1") is None
 
