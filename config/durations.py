@@ -39,6 +39,18 @@ def parse_duration(text: str) -> float:
     return sign * seconds
 
 
+def parse_span(text: str) -> float:
+    """Return a duration above 0 with a unit, in seconds.
+
+    Raises:
+        ValueError: any other text. Distribution's files take a bare number as nanoseconds, which people never intend.
+    """
+    seconds = parse_duration(text)
+    if text.isdecimal() or seconds <= 0:
+        raise ValueError("must have a unit and be above 0")
+    return seconds
+
+
 def format_duration(seconds: float) -> str:
     """Return a duration in the notation of `parse_duration`: `168h`, `90s`, `0.25s`."""
     if seconds and seconds % 3600 == 0:

@@ -30,6 +30,7 @@ def format_event(event: AuditEvent) -> bytes:
         "request_id": event.request_id,
         "trace_id": event.trace_id,
         "command": event.command,
+        "entry": event.entry,
         "reason": event.reason,
     }
     kept = {name: value for name, value in document.items() if value is False or value not in _EMPTY}

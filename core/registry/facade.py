@@ -154,12 +154,14 @@ class Registry:
                     await self.publisher.publish_retention(plan.name, states, by)
             yield replace(plan, removed=removed)
 
-    async def restore(self, entry: str, *, by: Actor, force: bool = False) -> Restoration:
+    async def restore(
+        self, entry: str, *, by: Actor, force: bool = False, repository: RepositoryName | None = None
+    ) -> Restoration:
         """Restore a trash entry (see `TrashService.restore`), and add its repositories to the catalog.
 
         A push is published for each restored tag, which costs the reads of its manifest.
         """
-        restoration = await self.trash.restore(entry, force=force)
+        restoration = await self.trash.restore(entry, force=force, repository=repository)
         for name in restoration.repositories:
             await self.catalog.record_push(name)
             tags = [(tag, digest) for repository, tag, digest in restoration.tags if repository == name]

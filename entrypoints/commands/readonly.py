@@ -8,7 +8,7 @@ import uuid
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from typing import TYPE_CHECKING, Final
 
-from config.durations import format_duration, parse_duration
+from config.durations import format_duration, parse_span
 from config.errors import ConfigError
 from config.loader import find_path, load
 from config.logging import configure_logging
@@ -21,6 +21,7 @@ from core.coordination.read_only import (
     switch_on,
 )
 from entrypoints.commands.base import Command, add_file_argument
+from entrypoints.documents import read_only_document
 from entrypoints.opening import opened
 
 if TYPE_CHECKING:
@@ -54,13 +55,9 @@ def _add_arguments(parser: ArgumentParser) -> None:
 
 def _duration(text: str) -> float:
     try:
-        seconds = parse_duration(text)
-    except ValueError:
-        raise ArgumentTypeError(f"invalid duration: {text!r} (90s, 45m, 1h30m)") from None
-    # Distribution's files take a bare number as nanoseconds, which is never intended here.
-    if text.isdecimal() or seconds <= 0:
-        raise ArgumentTypeError(f"invalid duration: {text!r} must have a unit and be above 0 (90s, 45m, 1h30m)")
-    return seconds
+        return parse_span(text)
+    except ValueError as error:
+        raise ArgumentTypeError(f"invalid duration: {text!r} {error} (90s, 45m, 1h30m)") from None
 
 
 def _reason(text: str) -> str:
@@ -110,20 +107,12 @@ _CONFIGURED: Final = "still read-only by configuration: storage.maintenance.read
 async def _show(application: "StoreApplication", arguments: Namespace) -> str:
     switch = application.read_only
     await switch.look()
-    settings = application.settings
-    configured = settings.storage.readonly_enabled
+    storage = application.settings.storage
     mode, left = switch.mode, switch.seconds_left
     if arguments.json:
-        return json.dumps(
-            {
-                "readonly": configured or mode is not None,
-                "configured": configured,
-                "reason": mode.reason if mode else settings.storage.readonly_reason if configured else None,
-                "by": mode.by if mode else None,
-                "seconds_left": None if left is None else round(left),
-            }
-        )
-    lines = [_CONFIGURED] if configured else []
+        configured = (storage.readonly_reason or "") if storage.readonly_enabled else None
+        return json.dumps(read_only_document(switch, configured=configured))
+    lines = [_CONFIGURED] if storage.readonly_enabled else []
     if mode is not None:
         end = "until it is switched off" if left is None else f"for another {format_duration(round(left))}"
         lines.append(f"read-only {end}: {mode.reason}" + (f" (by {mode.by})" if mode.by else ""))

@@ -6,10 +6,12 @@ from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING, Final
 
 from core.model.names import RepositoryName
-from core.restoration.service import Removal, Restoration
+from core.restoration.listing import Removal
+from core.restoration.service import Restoration
 from core.trash.store import TrashSummary
 from entrypoints.commands.base import Command, add_file_argument
 from entrypoints.commands.opening import OPERATOR, run_on_store
+from entrypoints.documents import discard_document, removal_document, restoration_document
 from entrypoints.exit_codes import ExitCode
 from entrypoints.text import format_bytes, plural
 
@@ -50,8 +52,10 @@ def _list(arguments: Namespace) -> int:
 
     async def work(application: "RegistryApplication") -> int:
         count = 0
-        async for removal in application.registry.trash.removals(repository):
-            sys.stdout.write((json.dumps(_as_json(removal)) if arguments.json else _line(removal)) + "\n")
+        trash = application.registry.trash
+        async for removal in trash.removals(repository):
+            document = removal_document(removal, expires_at=trash.expires_at(removal.entry))
+            sys.stdout.write((json.dumps(document) if arguments.json else _line(removal)) + "\n")
             count += 1
         return count
 
@@ -67,7 +71,7 @@ def _restore(arguments: Namespace) -> int:
 
     restoration = run_on_store(arguments.file, work)
     if arguments.json:
-        sys.stdout.write(json.dumps(_restoration_as_json(restoration)) + "\n")
+        sys.stdout.write(json.dumps(restoration_document(restoration)) + "\n")
     else:
         _print_restoration(restoration)
     return ExitCode.NOT_FOUND if restoration.lost else ExitCode.OK
@@ -82,8 +86,7 @@ def _empty(arguments: Namespace) -> int:
 
     summary = run_on_store(arguments.file, work)
     if arguments.json:
-        document = {"entries": summary.entries, "blobs": summary.blobs, "bytes": summary.blob_bytes}
-        sys.stdout.write(json.dumps(document) + "\n")
+        sys.stdout.write(json.dumps(discard_document(summary)) + "\n")
     else:
         entries = plural(summary.entries, "entry", "entries")
         blobs = plural(summary.blobs, "blob")
@@ -110,38 +113,6 @@ def _what(removal: Removal) -> str:
     if removal.blobs:
         parts.append(f"{plural(removal.blobs, 'blob')} ({format_bytes(removal.blob_bytes)})")
     return ", ".join(parts) or "nothing"
-
-
-def _as_json(removal: Removal) -> dict[str, object]:
-    entry = removal.entry
-    return {
-        "entry": entry.id,
-        "kind": entry.kind.value,
-        "when": entry.when.isoformat(),
-        "by": entry.by,
-        "repository": entry.repository,
-        "reason": entry.reason,
-        "tags": [_tag_as_json(*each) for each in removal.tags],
-        "manifests": removal.manifests,
-        "links": removal.links,
-        "blobs": removal.blobs,
-        "bytes": removal.blob_bytes,
-    }
-
-
-def _tag_as_json(name: str, tag: str, digest: str) -> dict[str, str]:
-    return {"repository": name, "tag": tag, "digest": digest}
-
-
-def _restoration_as_json(restoration: Restoration) -> dict[str, object]:
-    return {
-        "entry": restoration.entry.id,
-        "tags": [_tag_as_json(*each) for each in restoration.tags],
-        "manifests": restoration.manifests,
-        "repositories": restoration.repositories,
-        "missing": restoration.missing,
-        "lost": restoration.lost,
-    }
 
 
 def _print_restoration(restoration: Restoration) -> None:

@@ -1,7 +1,7 @@
 """The aiohttp application: connects handlers to routes and lifetimes to the process."""
 
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,7 +10,6 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from config.settings import Settings, UnknownHosts
-from core.coordination.read_only import ReadOnlySwitch
 from core.model.access import AccessPolicy
 from core.ports.audit_log import AuditLog
 from core.ports.authenticator import TOKEN_PATH, Authenticator, TokenIssuer
@@ -26,8 +25,10 @@ from entrypoints.http.handlers.blobs import BlobHandlers
 from entrypoints.http.handlers.details import DetailHandlers
 from entrypoints.http.handlers.lists import ListHandlers
 from entrypoints.http.handlers.manifests import ManifestHandlers
+from entrypoints.http.handlers.read_only import ReadOnlyHandlers
 from entrypoints.http.handlers.repositories import RepositoryHandlers
 from entrypoints.http.handlers.tag_history import TagHistoryHandlers
+from entrypoints.http.handlers.trash import TrashHandlers
 from entrypoints.http.handlers.uploads import UploadHandlers
 from entrypoints.http.keys import IN_FLIGHT, RUNTIME_FLAGS
 from entrypoints.http.middleware.cache_status import mark_freshness
@@ -36,6 +37,7 @@ from entrypoints.http.middleware.errors import answer_errors, common_headers
 from entrypoints.http.middleware.limits import Limits
 from entrypoints.http.middleware.namespaces import Namespaces
 from entrypoints.http.observation import Observation
+from entrypoints.http.operations import Operations
 from entrypoints.http.routes import Resource
 from entrypoints.http.runtime_flags import RuntimeFlags
 from entrypoints.http.token_endpoint import TokenEndpoint
@@ -52,7 +54,7 @@ def create_app(
     upload_secret: bytes,
     now: Callable[[], datetime],
     audit_log: AuditLog,
-    read_only: ReadOnlySwitch,
+    operations: Operations,
     lifetimes: Sequence[AbstractAsyncContextManager[Any]] = (),
     is_first: bool = True,
     jobs: Sequence[Job] = (),
@@ -69,7 +71,7 @@ def create_app(
         upload_secret: key that signs upload sessions; must be equal on all replicas.
         now: returns the current time, UTC-aware.
         audit_log: receives the audit records.
-        read_only: read-only mode shared by all replicas.
+        operations: the parts that requests of operators control.
         lifetimes: adapters opened and closed with the application; entered in this order, left in reverse.
         is_first: whether this process does the jobs that one worker does for all; it fills the catalog index at start.
         jobs: background jobs in addition to the standard ones.
@@ -77,13 +79,13 @@ def create_app(
         origins: the upstreams of cached repositories.
     """
     urls = UrlBuilder(host=settings.http.host, prefix=settings.http.prefix, relative=settings.http.relative_urls)
-    flags = RuntimeFlags(settings, read_only)
+    flags = RuntimeFlags(settings, operations.read_only)
     codec = UploadStateCodec(upload_secret)
     lifetime = timedelta(seconds=settings.access.upload_lifetime_seconds)
     authorizer = Authorizer(authenticator, policy, codec=codec, urls=urls, upload_lifetime=lifetime, now=now)
     auditor = Auditor(audit_log, settings.audit, now=now)
     dispatcher = Dispatcher(
-        _handlers(registry, settings, urls, codec),
+        _handlers(registry, settings, urls, codec) | _controls(registry, operations, urls, flags),
         prefix=settings.http.prefix,
         flags=flags,
         extras={TOKEN_PATH: TokenEndpoint(authenticator)} if isinstance(authenticator, TokenIssuer) else {},
@@ -152,7 +154,7 @@ def _steps(
 
 def _handlers(
     registry: Registry, settings: Settings, urls: UrlBuilder, codec: UploadStateCodec
-) -> Mapping[tuple[Resource, str], Handler]:
+) -> dict[tuple[Resource, str], Handler]:
     bytes_max = settings.http.limits.manifest_bytes
     blobs = BlobHandlers(registry.blobs, urls=urls, redirects=not settings.storage.redirect_disabled)
     uploads = UploadHandlers(registry, codec=codec, urls=urls)
@@ -186,6 +188,24 @@ def _handlers(
         (Resource.TAG_DETAILS, "GET"): details.tags,
         (Resource.EXTENSIONS, "GET"): details.extensions,
         (Resource.REPOSITORY_EXTENSIONS, "GET"): details.extensions,
+    }
+
+
+def _controls(
+    registry: Registry, operations: Operations, urls: UrlBuilder, flags: RuntimeFlags
+) -> dict[tuple[Resource, str], Handler]:
+    """Return the handlers for what the commands do."""
+    trash = TrashHandlers(registry, urls=urls)
+    read_only = ReadOnlyHandlers(operations, flags)
+    return {
+        (Resource.TRASH, "GET"): trash.list,
+        (Resource.TRASH_ENTRY, "POST"): trash.restore,
+        (Resource.TRASH_ENTRY, "DELETE"): trash.delete,
+        (Resource.REPOSITORY_TRASH, "GET"): trash.list,
+        (Resource.REPOSITORY_TRASH_ENTRY, "POST"): trash.restore,
+        (Resource.READ_ONLY, "GET"): read_only.get,
+        (Resource.READ_ONLY, "PUT"): read_only.put,
+        (Resource.READ_ONLY, "DELETE"): read_only.delete,
     }
 
 

@@ -14,7 +14,7 @@ from config.settings import AuditSettings, Settings
 from core.ports.audit_log import AuditAction, AuditEvent, AuditLog, Stage
 from core.registry.publisher import record_or_log
 from entrypoints.http.actors import claimed_user
-from entrypoints.http.keys import AUDIT_ACTION, CALLER, CLIENT, ERROR_CODE, REQUEST_ID, TARGET, TRACE_ID
+from entrypoints.http.keys import AUDIT_ACTION, AUDIT_REASON, CALLER, CLIENT, ERROR_CODE, REQUEST_ID, TARGET, TRACE_ID
 from entrypoints.http.routes import ENDPOINTS, Resource, Target
 
 ACTIONS: Final[Mapping[tuple[Resource, str], AuditAction]] = {
@@ -30,9 +30,14 @@ _CHANGES: Final = frozenset(
         AuditAction.BLOB_MOUNT,
         AuditAction.BLOB_DELETE,
         AuditAction.UPLOAD_CANCEL,
+        AuditAction.TRASH_RESTORE,
+        AuditAction.TRASH_DELETE,
+        AuditAction.READONLY_ON,
+        AuditAction.READONLY_OFF,
     }
 )
 """Actions with a visible effect on the registry; parts of an upload have none."""
+_TRASH_ENTRIES: Final = frozenset({Resource.TRASH_ENTRY, Resource.REPOSITORY_TRASH_ENTRY})
 _PIECES: Final = frozenset({AuditAction.UPLOAD_START, AuditAction.UPLOAD_APPEND, AuditAction.UPLOAD_STATUS})
 """Actions recorded only if they were refused."""
 _REFUSALS: Final = frozenset({401, 403, 405})
@@ -103,6 +108,7 @@ class Auditor:
             claimed=named if status == _UNAUTHORIZED else "",
             tags=event.tags or tuple(response.headers.getall("OCI-Tag", ())),
             digest=event.digest or response.headers.get("Docker-Content-Digest", ""),
+            reason=request.get(AUDIT_REASON, ""),
         )
 
     def _event(self, request: web.Request) -> AuditEvent:
@@ -118,6 +124,7 @@ class Auditor:
             repository=target.name,
             tags=(target.reference,) if is_tag and target.reference else (),
             digest=digest if target.name else "",
+            entry=target.reference if target.resource in _TRASH_ENTRIES else "",
             source=query.get("from", "") if action is AuditAction.BLOB_MOUNT else "",
             client=client.address if client else "",
             method=request.method,

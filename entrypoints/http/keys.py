@@ -39,6 +39,8 @@ ERROR_CODE: Final = web.RequestKey("ERROR_CODE", str)
 """OCI error code of the response, if it is an error."""
 AUDIT_ACTION: Final = web.RequestKey("AUDIT_ACTION", AuditAction)
 """Audit action of the request, if its path does not determine it."""
+AUDIT_REASON: Final = web.RequestKey("AUDIT_REASON", str)
+"""The reason given for read-only mode."""
 CALLER: Final = web.RequestKey("CALLER", Caller)
 """Authenticated sender; set before a handler is called, never for a refused request."""
 UPLOAD_LOCATION: Final = web.RequestKey("UPLOAD_LOCATION", str)

@@ -27,6 +27,11 @@ class Resource(Enum):
     REFERRERS = auto()
     REPOSITORY = auto()
     TAG_HISTORY = auto()
+    TRASH = auto()
+    TRASH_ENTRY = auto()
+    REPOSITORY_TRASH = auto()
+    REPOSITORY_TRASH_ENTRY = auto()
+    READ_ONLY = auto()
     REPOSITORY_DETAILS = auto()
     TAG_DETAILS = auto()
     EXTENSIONS = auto()
@@ -39,6 +44,8 @@ class Right(Enum):
     READ = auto()
     WRITE = auto()
     DELETE = auto()
+    CONTROL = auto()
+    """Control of the registry itself: no flag disables it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +59,7 @@ class Endpoint:
     end: str
 
 
+_OURS: Final = "our extension _sohu"
 ENDPOINTS: Final = (
     Endpoint(Resource.BASE, "GET", Right.READ, AuditAction.LOGIN, "end-1"),
     Endpoint(Resource.BASE, "HEAD", Right.READ, AuditAction.LOGIN, "end-1"),
@@ -71,10 +79,18 @@ ENDPOINTS: Final = (
     Endpoint(Resource.UPLOAD, "HEAD", Right.READ, AuditAction.UPLOAD_STATUS, "end-13"),
     Endpoint(Resource.UPLOAD, "DELETE", Right.WRITE, AuditAction.UPLOAD_CANCEL, "end-14"),
     Endpoint(Resource.CATALOG, "GET", Right.READ, AuditAction.CATALOG_LIST, "distribution's _catalog"),
-    Endpoint(Resource.REPOSITORY, "DELETE", Right.DELETE, AuditAction.REPOSITORY_DELETE, "our extension _sohu"),
     Endpoint(Resource.TAG_HISTORY, "GET", Right.READ, AuditAction.TAGS_LIST, "OCI's extension _oci"),
-    Endpoint(Resource.REPOSITORY_DETAILS, "GET", Right.READ, AuditAction.CATALOG_LIST, "our extension _sohu"),
-    Endpoint(Resource.TAG_DETAILS, "GET", Right.READ, AuditAction.TAGS_LIST, "our extension _sohu"),
+    Endpoint(Resource.REPOSITORY, "DELETE", Right.DELETE, AuditAction.REPOSITORY_DELETE, _OURS),
+    Endpoint(Resource.TRASH, "GET", Right.READ, AuditAction.TRASH_LIST, _OURS),
+    Endpoint(Resource.TRASH_ENTRY, "POST", Right.WRITE, AuditAction.TRASH_RESTORE, _OURS),
+    Endpoint(Resource.TRASH_ENTRY, "DELETE", Right.DELETE, AuditAction.TRASH_DELETE, _OURS),
+    Endpoint(Resource.REPOSITORY_TRASH, "GET", Right.READ, AuditAction.TRASH_LIST, _OURS),
+    Endpoint(Resource.REPOSITORY_TRASH_ENTRY, "POST", Right.WRITE, AuditAction.TRASH_RESTORE, _OURS),
+    Endpoint(Resource.READ_ONLY, "GET", Right.READ, AuditAction.READONLY_STATUS, _OURS),
+    Endpoint(Resource.READ_ONLY, "PUT", Right.CONTROL, AuditAction.READONLY_ON, _OURS),
+    Endpoint(Resource.READ_ONLY, "DELETE", Right.CONTROL, AuditAction.READONLY_OFF, _OURS),
+    Endpoint(Resource.REPOSITORY_DETAILS, "GET", Right.READ, AuditAction.CATALOG_LIST, _OURS),
+    Endpoint(Resource.TAG_DETAILS, "GET", Right.READ, AuditAction.TAGS_LIST, _OURS),
     Endpoint(Resource.EXTENSIONS, "GET", Right.READ, AuditAction.EXTENSIONS_LIST, "OCI's extension _oci"),
     Endpoint(Resource.REPOSITORY_EXTENSIONS, "GET", Right.READ, AuditAction.EXTENSIONS_LIST, "OCI's extension _oci"),
 )
@@ -104,10 +120,19 @@ _BASE: Final = Target(Resource.BASE)
 _CATALOG: Final = Target(Resource.CATALOG)
 _EXTENSION: Final = "/_sohu"
 """Prefix of our extension, named as the specification requires; no component of a repository name begins with `_`."""
-_REGISTRY_MODULES: Final[Mapping[str, Resource]] = {"repositories": Resource.REPOSITORY_DETAILS}
+_REGISTRY_MODULES: Final[Mapping[str, Resource]] = {
+    "trash": Resource.TRASH,
+    "readonly": Resource.READ_ONLY,
+    "repositories": Resource.REPOSITORY_DETAILS,
+}
 """Resources at `/v2/_sohu/registry/<module>`."""
+_REGISTRY_ITEMS: Final[Mapping[str, Resource]] = {"trash": Resource.TRASH_ENTRY}
+"""Resources at `/v2/_sohu/registry/<module>/<reference>`."""
+_REPOSITORY_ITEMS: Final[Mapping[str, Resource]] = {"trash": Resource.REPOSITORY_TRASH_ENTRY}
+"""Resources at `/v2/<name>/_sohu/registry/<module>/<reference>`."""
 _REPOSITORY_MODULES: Final[Mapping[str, Resource]] = {
     "repository": Resource.REPOSITORY,
+    "trash": Resource.REPOSITORY_TRASH,
     "tags": Resource.TAG_DETAILS,
 }
 """Resources at `/v2/<name>/_sohu/registry/<module>`."""
@@ -115,7 +140,7 @@ TAG_HISTORY_PATH: Final = "_oci/tag-history"
 """The path of tag histories below `/v2/<name>/` (pull request 606 of the OCI distribution-spec)."""
 _OCI: Final = "/_oci"
 """Prefix of the specification's own extension."""
-_EXTENSION_COMPONENTS: Final = frozenset({"registry", "ext", "tag-history"})
+_EXTENSION_COMPONENTS: Final = frozenset({"registry", "ext", "tag-history", *_REPOSITORY_ITEMS})
 _DISCOVER: Final = "_oci/ext/discover"
 """The list of extensions, of the registry or of a repository (OCI distribution-spec, `extensions/_oci.md`)."""
 _BY_PARENT: Final = {
@@ -153,8 +178,8 @@ def _match_registry(rest: str) -> Target | None:
         return Target(Resource.EXTENSIONS)
     extension, _, module = rest.partition("/registry/")
     module, _, reference = module.partition("/")
-    resource = _REGISTRY_MODULES.get(module) if extension == _EXTENSION[1:] else None
-    return Target(resource, reference=reference) if resource else None
+    resource = (_REGISTRY_ITEMS if reference else _REGISTRY_MODULES).get(module)
+    return Target(resource, reference=reference) if resource and extension == _EXTENSION[1:] else None
 
 
 def _match_name(name: str, kind: str, last: str) -> Target | None:
@@ -171,14 +196,13 @@ def _match_name(name: str, kind: str, last: str) -> Target | None:
 
 
 def _match_extension(name: str, component: str, module: str) -> Target | None:
-    if component == "registry" and name.endswith(_EXTENSION):
-        resource = _REPOSITORY_MODULES.get(module)
-        return Target(resource, name.removesuffix(_EXTENSION)) if resource else None
     if component == "tag-history" and name.endswith(_OCI):
         return Target(Resource.TAG_HISTORY, name.removesuffix(_OCI), module)
     if component == "ext" and module == "discover" and name.endswith(_OCI):
         return Target(Resource.REPOSITORY_EXTENSIONS, name.removesuffix(_OCI))
-    return None
+    name, extension, item = f"{name}/{component}".rpartition(f"{_EXTENSION}/registry")
+    resource = _REPOSITORY_ITEMS.get(item[1:]) if item else _REPOSITORY_MODULES.get(module)
+    return Target(resource, name, module if item else "") if extension and resource else None
 
 
 _OCI_DOCUMENT: Final = "https://github.com/opencontainers/distribution-spec/blob/main/extensions/_oci.md"

@@ -29,7 +29,7 @@ class RuntimeFlags:
         Raises:
             UnsupportedError: the operation is disabled, by the configuration or by the read-only mode of all replicas.
         """
-        if right is Right.READ:
+        if right in {Right.READ, Right.CONTROL}:
             return
         if refuse := self._forbidden.get(right):
             raise refuse()
@@ -39,6 +39,11 @@ class RuntimeFlags:
     def is_read_only(self) -> bool:
         """Whether writes are refused, by the last known state, without reading the store; for metrics."""
         return Right.WRITE in self._forbidden or self._read_only.is_on
+
+    @property
+    def configured_reason(self) -> str | None:
+        """The reason for read-only mode in the configuration; None if the configuration allows writes."""
+        return self._configured_reason
 
     async def upkeep_waits(self) -> bool:
         """Return whether upkeep jobs must wait until the registry is writable again."""
@@ -56,6 +61,8 @@ class RuntimeFlags:
         defaults = {name: (value,) for name, value in DEFAULT_HEADERS.items() if name.title() not in configured}
         self.headers = {**defaults, **settings.http.headers}
         self._forbidden = _forbidden(settings)
+        storage = settings.storage
+        self._configured_reason = (storage.readonly_reason or "") if storage.readonly_enabled else None
         self._has_upkeep = settings.storage.readonly_upkeep
 
 

@@ -33,6 +33,7 @@ from entrypoints.http.connection.tls import build_context, expiry_of, files_of, 
 from entrypoints.http.draining import InFlight
 from entrypoints.http.keys import IN_FLIGHT, RUNTIME_FLAGS
 from entrypoints.http.observation import ServerObservation, WorkerObservation
+from entrypoints.http.operations import operations_of
 from entrypoints.jobs.notifications import LIVE_NOTIFICATION_KEYS, NotificationsPart
 from entrypoints.opening import opened
 from entrypoints.process.access_part import LIVE_ACCESS_KEYS, AccessPart
@@ -173,7 +174,7 @@ class _Serving:
             upload_secret=application.upload_secret,
             now=application.now,
             audit_log=application.audit_log,
-            read_only=application.read_only,
+            operations=operations_of(application),
             lifetimes=[opened(application)],
             is_first=self.worker.is_first,
             observation=self.observation.of_application,

@@ -36,7 +36,7 @@ def test_switch_is_turned_on_and_off(run, tmp_path: Path) -> None:
     assert status.startswith("read-only for another ")
     assert "moving to new disks (by " in status
     as_json = json.loads(run("status", "--json"))
-    assert 5390 <= as_json.pop("seconds_left") <= 5400
+    assert 5390 <= as_json.pop("secondsLeft") <= 5400
     assert as_json.pop("by")
     assert as_json == {"readonly": True, "configured": False, "reason": "moving to new disks"}
     assert run("off").startswith("writable: ")
@@ -53,7 +53,7 @@ def test_read_only_configuration_is_shown(run, write_config: WriteConfig) -> Non
     write_config(storage={"maintenance": {"readonly": {"enabled": True, "reason": "for good"}}})
     assert "by configuration" in run("status")
     assert json.loads(run("status", "--json")) == {
-        "readonly": True, "configured": True, "reason": "for good", "by": None, "seconds_left": None,
+        "readonly": True, "configured": True, "reason": "for good", "by": None, "secondsLeft": None,
     }  # fmt: skip
     assert "still read-only by configuration" in run("off")
 

@@ -25,6 +25,7 @@ from core.pull_through.origins import LOCAL_ONLY, Origins
 from core.registry.facade import Registry
 from entrypoints.http.app import create_app
 from entrypoints.http.observation import Observation
+from entrypoints.http.operations import Operations
 from entrypoints.jobs.background import Job
 from tests.support.core_services import CoreServices
 from tests.support.guarded_server import GuardedServer, run_guarded
@@ -62,8 +63,9 @@ class Api:
             assert response.status == 201, await response.text()
 
 
-def read_only_switch(services: CoreServices) -> ReadOnlySwitch:
-    return ReadOnlySwitch(services.storage, clock=time.monotonic, now=lambda: datetime.now(UTC))
+def operations_on(services: CoreServices) -> Operations:
+    read_only = ReadOnlySwitch(services.storage, clock=time.monotonic, now=lambda: datetime.now(UTC))
+    return Operations(storage=services.storage, read_only=read_only)
 
 
 def open_app(services: CoreServices, settings: Settings, origins: Origins = LOCAL_ONLY) -> web.Application:
@@ -77,7 +79,7 @@ def open_app(services: CoreServices, settings: Settings, origins: Origins = LOCA
         upload_secret=SECRET,
         now=lambda: datetime.now(UTC),
         audit_log=DisabledAuditLog(),
-        read_only=read_only_switch(services),
+        operations=operations_on(services),
         lifetimes=[authenticator],
         origins=origins,
     )
@@ -114,7 +116,7 @@ def start(services: CoreServices, aiohttp_server: AiohttpServer, aiohttp_client:
             upload_secret=secret,
             now=now,
             audit_log=audit_log or DisabledAuditLog(),
-            read_only=read_only_switch(services),
+            operations=operations_on(services),
             lifetimes=[authenticator],
             observation=observation,
             jobs=jobs,

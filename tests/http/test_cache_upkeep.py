@@ -27,6 +27,7 @@ from core.ports.metrics import Metrics
 from core.pull_through.eviction import EvictionReport
 from core.pull_through.limits import CacheLimits, PrefetchRule
 from entrypoints.http.app import create_app
+from entrypoints.http.operations import operations_of
 from entrypoints.jobs.background import Job
 from entrypoints.jobs.caching import LOOK_SECONDS, eviction_job, prefetch_jobs
 from entrypoints.observability.caching import eviction_observer, prefetch_observer
@@ -107,7 +108,7 @@ def start(upstream: UpstreamServer, tmp_path: Path, aiohttp_server: AiohttpServe
             upload_secret=application.upload_secret,
             now=utc_now,
             audit_log=application.audit_log,
-            read_only=application.read_only,
+            operations=operations_of(application),
             lifetimes=[opened(application)],
             origins=application.origins,
         )

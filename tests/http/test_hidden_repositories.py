@@ -19,7 +19,7 @@ from config.settings import Settings
 from core.model.access import AccessPolicy, Rule, RuleAction
 from core.model.digest import Digest
 from entrypoints.http.app import create_app
-from tests.http.conftest import SECRET, read_only_switch
+from tests.http.conftest import SECRET, operations_on
 from tests.support.scripted_registry import IMAGES, ChangeOf, ScriptedChange, ScriptedRegistry
 
 VISIBLE = ("b/app", "b/web", "d/app")
@@ -91,7 +91,7 @@ async def serve(registry: ScriptedRegistry, policy: AccessPolicy) -> AsyncIterat
         upload_secret=SECRET,
         now=lambda: datetime.now(UTC),
         audit_log=DisabledAuditLog(),
-        read_only=read_only_switch(registry.services),
+        operations=operations_on(registry.services),
         lifetimes=[authenticator],
     )
     async with TestClient(TestServer(app)) as client:

@@ -13,7 +13,14 @@ from entrypoints.http.errors import TABLE
 from entrypoints.http.routes import ENDPOINTS, match
 from tests.support.openapi import DOCUMENT, operations, references, resolve
 
-EXAMPLES = {"name": "a/b", "reference": "latest", "tag": "latest", "digest": Digest.of(b""), "uuid": "an-id"}
+EXAMPLES = {
+    "name": "a/b",
+    "reference": "latest",
+    "tag": "latest",
+    "digest": Digest.of(b""),
+    "uuid": "an-id",
+    "entry": "an-entry",
+}
 
 
 def resource_of(path):

@@ -13,6 +13,7 @@ from adapters.upstream.options import UpstreamOptions
 from config.container import Observers, ServerApplication, build_server, build_server_parts, utc_now
 from config.settings import FilesystemSettings, ProxySettings, Settings, StorageKind, StorageSettings
 from entrypoints.http.app import create_app
+from entrypoints.http.operations import operations_of
 from entrypoints.opening import opened
 from tests.support.oci import make_image
 from tests.support.upstream_server import UpstreamServer
@@ -60,7 +61,7 @@ def cache(upstream: UpstreamServer, tmp_path: Path, aiohttp_server: AiohttpServe
             upload_secret=application.upload_secret,
             now=utc_now,
             audit_log=application.audit_log,
-            read_only=application.read_only,
+            operations=operations_of(application),
             lifetimes=[opened(application)],
             origins=application.origins,
         )

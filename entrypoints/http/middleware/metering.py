@@ -26,6 +26,11 @@ HANDLER_NAMES: Final = {
     Resource.TAG_DETAILS: "tag_details",
     Resource.EXTENSIONS: "extensions",
     Resource.REPOSITORY_EXTENSIONS: "repository_extensions",
+    Resource.TRASH: "trash",
+    Resource.TRASH_ENTRY: "trash_entry",
+    Resource.REPOSITORY_TRASH: "repository_trash",
+    Resource.REPOSITORY_TRASH_ENTRY: "repository_trash_entry",
+    Resource.READ_ONLY: "readonly",
 }
 """Distribution's handler names, and similar names for resources that distribution lacks."""
 ELSEWHERE: Final = "other"

@@ -24,6 +24,11 @@ ROUTES: Final = {
     Resource.TAG_DETAILS: "/v2/{name}/_sohu/registry/tags",
     Resource.EXTENSIONS: "/v2/_oci/ext/discover",
     Resource.REPOSITORY_EXTENSIONS: "/v2/{name}/_oci/ext/discover",
+    Resource.TRASH: "/v2/_sohu/registry/trash",
+    Resource.TRASH_ENTRY: "/v2/_sohu/registry/trash/{entry}",
+    Resource.REPOSITORY_TRASH: "/v2/{name}/_sohu/registry/trash",
+    Resource.REPOSITORY_TRASH_ENTRY: "/v2/{name}/_sohu/registry/trash/{entry}",
+    Resource.READ_ONLY: "/v2/_sohu/registry/readonly",
 }
 
 

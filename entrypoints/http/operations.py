@@ -1,0 +1,24 @@
+"""The parts of a process that requests of operators control, besides the registry."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from core.coordination.read_only import ReadOnlySwitch
+from core.ports.blob_storage import BlobStorage
+
+if TYPE_CHECKING:
+    from config.container import ServerApplication
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operations:
+    """The parts that operations on the whole registry need."""
+
+    storage: BlobStorage
+    """The store that all replicas share."""
+    read_only: ReadOnlySwitch
+
+
+def operations_of(application: "ServerApplication") -> Operations:
+    """Return the operations of a server process."""
+    return Operations(storage=application.storage, read_only=application.read_only)
