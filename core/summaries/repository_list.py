@@ -147,7 +147,8 @@ class RepositoryLists:
             names, is_complete = await self._visible(shown)
             kind = _KEYS[query.sorting.key]
             values = [(name, _value(query.sorting.key, name, table)) for name in names]
-            is_complete = is_complete and all(name in table and table[name].is_complete for name in names)
+            if query.sorting.key != "name":
+                is_complete = is_complete and all(name in table and table[name].is_complete for name in names)
             in_order = SortedNames(values, kind, is_descending=query.sorting.is_descending)
             part = in_order.page(query.cut, size_max=self._page_size_max)
         items = await self._describe(part.names, table)

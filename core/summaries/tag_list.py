@@ -4,7 +4,7 @@ import json
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import MAXYEAR, MINYEAR, UTC, datetime
 from typing import Any, Final, Protocol, Self
 
 from core.concurrency import map_bounded, slices
@@ -149,7 +149,7 @@ class TagDetails:
             "pushed": time_text(self.state.pushed_at),
             "pushedBy": self.state.pushed_by or None,
             "pulled": self.pulled_at and time_text(self.pulled_at),
-            "created": time_text(summary.created) if summary and summary.created else None,
+            "created": _created(summary) if summary else None,
             "platforms": [_platform_json(each) for each in summary.platforms[:PLATFORMS_MAX]] if summary else None,
             "immutable": self.is_immutable,
         }
@@ -331,6 +331,12 @@ def _artifact_type(summary: ManifestSummary) -> str | None:
     # A manifest without the member has the type of its config, which is of no interest for an image.
     is_image = summary.artifact_type in IMAGE_CONFIGS
     return None if is_image else _shorten(summary.artifact_type) or None
+
+
+def _created(summary: ManifestSummary) -> str | None:
+    # Go's zero time means that a build tool set none. Other extreme years may have no equivalent in UTC.
+    created = summary.created
+    return time_text(created) if created and MINYEAR < created.year < MAXYEAR else None
 
 
 def _shorten(text: str) -> str:

@@ -19,15 +19,22 @@ QUIET_PATHS: Final = frozenset({"/healthz", "/readyz"})
 _SHOWN_PARAMETERS: Final = frozenset(
     {
         "artifactType",
+        "before",
         "digest",
         "digest-algorithm",
+        "filter",
         "from",
         "last",
         "mount",
         "n",
         "ns",
+        "platform",
+        "q",
+        "referrers",
         "scope",
         "service",
+        "since",
+        "sort",
         "tag",
     }
 )

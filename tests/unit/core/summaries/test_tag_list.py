@@ -304,6 +304,17 @@ def test_texts_and_platforms_of_manifests_are_bounded():
     assert len(shown["artifactType"]) == 256
 
 
+@pytest.mark.parametrize("created", ["0001-01-01T00:00:00Z", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+def test_extreme_creation_times_are_not_shown(created):
+    item = TagDetails(
+        tag=Tag("a"),
+        state=TagState(digest=Digest.of(b"a"), pushed_at=NOW),
+        is_immutable=False,
+        summary=summary("a", created=datetime.fromisoformat(created)),
+    )
+    assert "created" not in item.as_json()
+
+
 def test_default_query_shows_all_by_name():
     query = TagQuery.parse()
     assert (query.sorting, query.globs.globs, query.platform) == (Sorting("name"), (EVERYTHING,), None)
