@@ -73,7 +73,8 @@ def make_notifier(
 
 
 def make_pull_recorder(storage: BlobStorage, settings: Settings) -> PullRecorder | None:
-    """Return the recorder of pulls, or None if neither a retention rule nor the cache depends on the time of pulls."""
-    if settings.proxy is None and all(rule.pulled_within is None for rule in settings.retention.rules):
+    """Return the recorder of pulls, or None if neither lists nor retention nor the cache show the time of pulls."""
+    rules = settings.retention.rules
+    if not settings.summaries.enabled and settings.proxy is None and all(rule.pulled_within is None for rule in rules):
         return None
     return PullRecorder(storage, clock=time.monotonic, new_id=entry_id)

@@ -9,7 +9,6 @@ from functools import partial
 
 from dependency_injector.providers import Callable, Object, Singleton
 
-from config.container.adapters import Adapters
 from config.container.applications import (
     RegistryApplication,
     ServerApplication,
@@ -18,7 +17,7 @@ from config.container.applications import (
 )
 from config.container.caches import is_configured, related_of
 from config.container.events import event_recorder, make_notifier, make_pull_recorder
-from config.container.mirroring import make_mirror_leases, make_mirror_schedules, make_mirror_service
+from config.container.mirroring import make_mirror_service
 from config.container.observers import damage_counter
 from config.container.pull_through import (
     listing_rule,
@@ -31,30 +30,19 @@ from config.container.pull_through import (
     origins_of,
     renewable_in,
 )
+from config.container.scheduled import Schedules
 from config.container.schedules import (
-    COLLECTION_LEASE_SECONDS,
-    EVICTION_INTERVAL_SECONDS,
-    PURGE_REQUESTS_PER_SECOND,
-    make_budget,
-    make_lease,
-    make_prefetch_schedules,
-    make_schedule,
-    make_verification_budget,
-    make_verification_schedule,
-    seconds_between_expiries,
     touch_seconds,
 )
+from config.container.summaries import summary_storing
 from config.container.surroundings import boot_clock, duration, entry_id, process_name
 from config.policies import TagImmutability, manifest_policy, verification_rules
-from core.collection.collector import JOB
 from core.collection.guard import CollectionGuard
 from core.collection.pins import Pins
 from core.collection.recovery import RoundWatch
 from core.collection.rounds import Rounds
 from core.coordination.read_only import ReadOnlySwitch
-from core.coordination.schedule import SharedSchedule
 from core.notifications.outbox import Outbox
-from core.pull_through.eviction import JOB as EVICTION_JOB
 from core.registry.catalog import CatalogService
 from core.registry.facade import Registry
 from core.registry.immutable_images import ImmutableImages
@@ -63,7 +51,6 @@ from core.registry.uploads import UploadService
 from core.restoration.service import TrashService
 from core.retention.pulls import PullHistory
 from core.retention.service import RetentionService
-from core.store import layout
 from core.store.clock import StoreClock
 from core.store.damage import DamageWatch
 from core.store.links import Links
@@ -76,32 +63,32 @@ from core.summaries.tag_history import HistoryService
 from core.summaries.tag_list import TagLists
 from core.trash.store import Trash
 from core.verification.announcement import QuarantineAnnouncements
-from core.verification.verifier import VerificationOptions, Verifier
+from core.verification.verifier import Verifier
 
 
-class Container(Adapters):
+class Container(Schedules):
     """One registry; `settings` must be provided."""
 
     # The body of a class does not see the names of its base.
-    settings = Adapters.settings
-    now = Adapters.now
-    new_id = Adapters.new_id
-    audit_log = Adapters.audit_log
-    observers = Adapters.observers
-    metrics = Adapters.metrics
-    plain_blob_storage = Adapters.plain_blob_storage
-    blob_storage = Adapters.blob_storage
-    catalog_index = Adapters.catalog_index
-    authenticator = Adapters.authenticator
-    access_policy = Adapters.access_policy
-    shared_secret = Adapters.shared_secret
-    descriptor_marks = Adapters.descriptor_marks
-    descriptor_cache = Adapters.descriptor_cache
-    descriptor_hints = Adapters.descriptor_hints
-    outbox_storage = Adapters.outbox_storage
-    outbox_lifetime = Adapters.outbox_lifetime
-    new_hasher = Adapters.new_hasher
-    offload = Adapters.offload
+    settings = Schedules.settings
+    now = Schedules.now
+    new_id = Schedules.new_id
+    audit_log = Schedules.audit_log
+    observers = Schedules.observers
+    metrics = Schedules.metrics
+    plain_blob_storage = Schedules.plain_blob_storage
+    blob_storage = Schedules.blob_storage
+    catalog_index = Schedules.catalog_index
+    authenticator = Schedules.authenticator
+    access_policy = Schedules.access_policy
+    shared_secret = Schedules.shared_secret
+    descriptor_marks = Schedules.descriptor_marks
+    descriptor_cache = Schedules.descriptor_cache
+    descriptor_hints = Schedules.descriptor_hints
+    outbox_storage = Schedules.outbox_storage
+    outbox_lifetime = Schedules.outbox_lifetime
+    new_hasher = Schedules.new_hasher
+    offload = Schedules.offload
 
     pull_through = Singleton(make_pull_through, settings, storage=blob_storage, offload=offload, metrics=metrics)
     origins = Singleton(origins_of, pull_through)
@@ -129,7 +116,6 @@ class Container(Adapters):
         new_id=Object(entry_id),
         keep=Callable(duration, settings.provided.storage.trash_keep_seconds),
     )
-    trash_interval_seconds = Callable(seconds_between_expiries, settings.provided.storage.trash_keep_seconds)
 
     links = Singleton(Links, storage=blob_storage)
     tag_links = Singleton(TagLinks, storage=blob_storage, links=links)
@@ -270,23 +256,40 @@ class Container(Adapters):
         settle_seconds=settings.provided.storage.garbage_collection.settle_seconds,
         is_needed=Callable(is_configured, settings.provided.storage.blob_descriptor_cache),
     )
-    summaries = Singleton(SummaryService, storage=blob_storage, tag_links=tag_links)
     change_log = Singleton(ChangeLog, blob_storage)
+    summaries = Singleton(
+        SummaryService,
+        storage=blob_storage,
+        tag_links=tag_links,
+        log=change_log,
+        clock=Object(boot_clock),
+        now=now,
+        offload=offload,
+        may_store=Singleton(summary_storing, settings, read_only),
+    )
+    changes = Singleton(
+        ChangeRecorder,
+        blob_storage,
+        now=now,
+        new_id=Object(entry_id),
+        is_enabled=settings.provided.summaries.enabled,
+    )
     history = Singleton(HistoryService, blob_storage, tag_links, log=change_log, summaries=summaries)
     tag_lists = Singleton(
         TagLists,
         summaries,
         is_immutable=tag_immutability,
         referrers=referrers.provided.page,
+        pulls=summaries.provided.last_pulls,
         page_size_max=settings.provided.tags.tags_max,
     )
     repository_lists = Singleton(
         RepositoryLists,
         summaries,
         catalog=catalog.provided.page,
+        table=summaries.provided.known_repositories,
         page_size_max=settings.provided.catalog.entries_max,
     )
-    changes = Singleton(ChangeRecorder, blob_storage, now=now, new_id=Object(entry_id))
     registry = Singleton(
         Registry,
         blobs=blobs,
@@ -307,9 +310,6 @@ class Container(Adapters):
         pulls=pull_recorder,
     )
 
-    eviction_lease = Singleton(make_lease, EVICTION_JOB, storage=blob_storage)
-    collection_lease = Singleton(make_lease, JOB, storage=blob_storage, ttl=COLLECTION_LEASE_SECONDS)
-    verification_options = Singleton(VerificationOptions, repair=settings.provided.storage.verification.repair)
     new_verifier = Singleton(
         partial,
         Verifier,
@@ -351,14 +351,14 @@ class Container(Adapters):
         store_clock=store_clock,
         new_hasher=new_hasher,
         offload=offload,
-        collection_lease=collection_lease,
-        eviction_lease=eviction_lease,
+        collection_lease=Schedules.collection_lease,
+        eviction_lease=Schedules.eviction_lease,
         announcements=announcements,
         new_verifier=new_verifier,
         origins=origins,
         pull_through=pull_through,
         mirrors=Singleton(make_mirror_service, settings.provided.mirrors, registry, storage=blob_storage, now=now),
-        mirror_leases=Singleton(make_mirror_leases, settings.provided.mirrors, storage=blob_storage),
+        mirror_leases=Schedules.mirror_leases,
     )
     server_parts = Singleton(
         ServerParts,
@@ -381,42 +381,17 @@ class Container(Adapters):
         events=events,
         notifier=notifier,
         pull_recorder=pull_recorder,
-        trash_interval_seconds=trash_interval_seconds,
-        trash_schedule=Singleton(
-            make_schedule, "expire-trash", storage=blob_storage, interval_seconds=trash_interval_seconds
-        ),
-        mirror_schedules=Singleton(make_mirror_schedules, settings.provided.mirrors, storage=blob_storage),
-        retention_schedule=Singleton(
-            make_schedule,
-            "retention",
-            storage=blob_storage,
-            interval_seconds=settings.provided.retention.interval_seconds,
-        ),
-        upload_purge_schedule=Singleton(
-            make_schedule,
-            "purge-uploads",
-            storage=blob_storage,
-            interval_seconds=settings.provided.storage.upload_purging.interval_seconds,
-        ),
-        upload_purge_budget=Singleton(make_budget, PURGE_REQUESTS_PER_SECOND),
-        collection_schedule=Singleton(
-            SharedSchedule,
-            blob_storage,
-            Singleton(make_lease, JOB, storage=blob_storage, ttl=COLLECTION_LEASE_SECONDS),
-            key=layout.job(JOB),
-            interval=Callable(duration, settings.provided.storage.garbage_collection.interval_seconds),
-        ),
-        eviction_schedule=Singleton(
-            make_schedule, EVICTION_JOB, storage=blob_storage, interval_seconds=EVICTION_INTERVAL_SECONDS
-        ),
-        prefetch_schedules=Singleton(make_prefetch_schedules, settings, storage=blob_storage),
+        trash_interval_seconds=Schedules.trash_interval_seconds,
+        trash_schedule=Schedules.trash_schedule,
+        mirror_schedules=Schedules.mirror_schedules,
+        retention_schedule=Schedules.retention_schedule,
+        upload_purge_schedule=Schedules.upload_purge_schedule,
+        upload_purge_budget=Schedules.upload_purge_budget,
+        collection_schedule=Schedules.collection_schedule,
+        eviction_schedule=Schedules.eviction_schedule,
+        prefetch_schedules=Schedules.prefetch_schedules,
+        verification_schedule=Schedules.verification_schedule,
+        verification_budget=Schedules.verification_budget,
+        verification_options=Schedules.verification_options,
         collection_watch=Singleton(RoundWatch, rounds, clock=Object(time.monotonic)),
-        verification_schedule=Singleton(
-            make_verification_schedule,
-            verification_options,
-            storage=blob_storage,
-            interval_seconds=settings.provided.storage.verification.interval_seconds,
-        ),
-        verification_options=verification_options,
-        verification_budget=Singleton(make_verification_budget, settings.provided.storage.verification),
     )

@@ -62,4 +62,5 @@ from config.settings.storage import (
     UploadPurgingSettings,
     VerificationSettings,
 )
+from config.settings.summaries import SummarySettings
 from core.model.secret import Secret

@@ -18,6 +18,7 @@ from config.settings.operations import HealthSettings, MiddlewareSettings, Notif
 from config.settings.proxy import ProxySettings
 from config.settings.retention import RetentionSettings
 from config.settings.storage import NO_DRIVER, DescriptorCache, StorageSettings
+from config.settings.summaries import SummarySettings
 from core.model.secret import Secret
 from core.model.setting import MISSING_VALUE, Group, OldKey, SettingInvalidError, Unused, setting
 
@@ -164,6 +165,9 @@ class Settings:
     redis: RedisOptions | None = setting("redis", "Redis.", None, transparent=("OPTIONS",))
     health: HealthSettings = setting("health", "Health checks.", HealthSettings())
     catalog: CatalogSettings = setting("catalog", "The catalog of repositories.", CatalogSettings())
+    summaries: SummarySettings = setting(
+        "summaries", "Summaries of repositories, for lists and search.", SummarySettings()
+    )
     tags: TagSettings = setting("tags", "Lists of tags.", TagSettings())
     proxy: ProxySettings | None = setting("proxy", "The pull-through cache.", None)
     mirrors: tuple[MirrorSettings, ...] = setting(

@@ -5,6 +5,7 @@ at the time of writing, so all times are by the store's clock, independent of th
 latest time over all batches. The start of the recording is stored too, because earlier pulls are unknown.
 """
 
+import asyncio
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,6 +28,9 @@ REMEMBERED_MAX: Final = 100_000
 """Maximum number of pulled manifests that a process keeps between two writes, about 30 MB."""
 GAP: Final = timedelta(days=1)
 """If no process recorded pulls for this long, pulls may have been missed."""
+LISTED_MAX: Final = 200_000
+"""Maximum number of pulled manifests that a process keeps for lists, about 50 MB."""
+_LOOK_SECONDS: Final = 60.0
 _BATCH_PULLS: Final = 10_000
 _BATCH_BYTES_MAX: Final = 16 * 1024 * 1024
 
@@ -151,6 +155,59 @@ class PullHistory:
             ages = {pull: (now - pulled_at).total_seconds() for pull, pulled_at in pulls}
             await self._storage.write(layout.pull_batch(self._new_id()), _encode(ages))
         await self._storage.delete(read)
+
+
+class PullTimes:
+    """The last known pull of each manifest, kept in the memory of one process for lists.
+
+    Args:
+        storage: the store that contains the batches.
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, storage: BlobStorage, *, clock: Callable[[], float]) -> None:
+        self._storage = storage
+        self._clock = clock
+        self._times: dict[RepositoryName, dict[Digest, datetime]] = {}
+        self._count = 0
+        self._read: set[str] = set()
+        self._read_at = float("-inf")
+        self._lock = asyncio.Lock()
+
+    async def of(self, name: RepositoryName) -> Mapping[Digest, datetime]:
+        """Return the last known pulls of the manifests of a repository.
+
+        At most one listing per minute, and one request for each new batch.
+        """
+        if self._clock() - self._read_at >= _LOOK_SECONDS:
+            await self._look()
+        return self._times.get(name, {})
+
+    async def _look(self) -> None:
+        async with self._lock:
+            # Another task may have read them while this one waited.
+            if self._clock() - self._read_at < _LOOK_SECONDS:
+                return
+            await self._read_new()
+
+    async def _read_new(self) -> None:
+        read_at = self._clock()
+        listed: set[str] = set()
+        async for key, stat in self._storage.walk(layout.PULL_BATCHES):
+            listed.add(key)
+            if key not in self._read:
+                for (name, digest), pulled_at in await _batch(self._storage, key, stat) or ():
+                    self._add(name, digest, pulled_at)
+        self._read, self._read_at = listed, read_at
+
+    def _add(self, name: RepositoryName, digest: Digest, pulled_at: datetime) -> None:
+        times = self._times.setdefault(name, {})
+        if digest not in times:
+            if self._count >= LISTED_MAX:
+                # Pulls of the other manifests stay known; retention reads all of them.
+                return
+            self._count += 1
+        times[digest] = max(pulled_at, times.get(digest, pulled_at))
 
 
 async def _has_gap(storage: BlobStorage, now: datetime) -> bool:

@@ -62,6 +62,11 @@ async def read_stored_manifest(
         return ManifestState(digest=digest, problem=ManifestProblem.MISSING)
     except ObjectTooLargeError:
         return ManifestState(digest=digest, problem=ManifestProblem.TOO_LARGE)
+    return examine_manifest(content, digest)
+
+
+def examine_manifest(content: bytes, digest: Digest) -> ManifestState:
+    """Verify the digest of stored bytes and parse them. Takes noticeable time for more than 64 KiB."""
     if Digest.of(content, digest.algorithm) != digest:
         return ManifestState(digest=digest, content=content, problem=ManifestProblem.CORRUPT)
     if (manifest := read_if_manifest(content)) is not None:

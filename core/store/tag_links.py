@@ -10,7 +10,7 @@ from core.concurrency import closing, map_bounded
 from core.errors import TagInvalidError
 from core.model.digest import Digest
 from core.model.names import RepositoryName, Tag, just_before
-from core.ports.blob_storage import BlobStorage
+from core.ports.blob_storage import BlobStorage, ObjectStat
 from core.store import layout
 from core.store.link_keys import digests_in
 from core.store.links import Links, RemovedLink, link_object
@@ -95,7 +95,7 @@ class TagLinks:
         Costs one listing. A tag costs a read in addition if the store does not list checksums, or if the tag points at
         none of the manifests in `held`.
         """
-        by_md5 = {_md5_of(digest): digest for digest in held}
+        by_md5 = {link_md5(digest): digest for digest in held}
         targets: dict[Tag, TagTarget] = {}
         async for key, stat in self._storage.walk(layout.tags(name)):
             tag_name, _, rest = key.removeprefix(layout.tags(name) + "/").partition("/")
@@ -114,6 +114,16 @@ class TagLinks:
 
         return targets | dict(zip(unknown, await map_bounded(resolve, unknown), strict=True))
 
+    async def current_links(self, name: RepositoryName) -> tuple[dict[Tag, ObjectStat], int]:
+        """Return the properties of the link of each tag, and the number of objects listed. Costs one listing."""
+        links: dict[Tag, ObjectStat] = {}
+        objects = 0
+        async for key, stat in self._storage.walk(layout.tags(name)):
+            objects += 1
+            if (tag := _tag_of_current_link(name, key)) is not None:
+                links[tag] = stat
+        return links, objects
+
     async def stands(self, name: RepositoryName, tag: Tag, target: TagTarget) -> bool:
         """Whether a tag was neither pushed, moved nor deleted since `targets` returned it. One storage request.
 
@@ -126,7 +136,7 @@ class TagLinks:
             return False
         if stat.md5 is None:
             return stat.modified_at == target.pushed_at
-        return stat.md5 == _md5_of(target.digest) and abs(stat.modified_at - target.pushed_at) < timedelta(seconds=1)
+        return stat.md5 == link_md5(target.digest) and abs(stat.modified_at - target.pushed_at) < timedelta(seconds=1)
 
     async def pointing_at(self, name: RepositoryName, digest: Digest) -> list[Tag]:
         """Return the tags that point at a manifest.
@@ -134,7 +144,7 @@ class TagLinks:
         Costs one listing, and a read per tag only if the store does not list checksums: 51 tags on an object store cost
         one request instead of 52.
         """
-        link_md5 = _md5_of(digest)
+        wanted = link_md5(digest)
         certain: list[Tag] = []
         to_read: list[Tag] = []
         async for key, stat in self._storage.walk(layout.tags(name)):
@@ -144,7 +154,7 @@ class TagLinks:
             # Another length means another algorithm, or a link that was edited by hand and ends with a newline.
             if stat.md5 is None or stat.size != len(digest):
                 to_read.append(tag)
-            elif stat.md5 == link_md5:
+            elif stat.md5 == wanted:
                 certain.append(tag)
 
         async def resolve(tag: Tag) -> Digest | None:
@@ -154,7 +164,7 @@ class TagLinks:
         return certain + [tag for tag, target in zip(to_read, resolved, strict=True) if target == digest]
 
 
-def _md5_of(digest: Digest) -> str:
+def link_md5(digest: Digest) -> str:
     """Return the MD5 of a link to `digest`, as stores report it."""
     return hashlib.md5(digest.encode("ascii"), usedforsecurity=False).hexdigest()
 
@@ -164,6 +174,6 @@ def _tag_of_current_link(name: RepositoryName, key: str) -> Tag | None:
     if not relative.endswith(layout.CURRENT_LINK):
         return None
     try:
-        return Tag(relative.removesuffix(layout.CURRENT_LINK))
+        return _as_tag(relative.removesuffix(layout.CURRENT_LINK))
     except TagInvalidError:
         return None

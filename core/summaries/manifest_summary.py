@@ -97,6 +97,7 @@ def summarize(
         contents |= child.contents
     platforms = _index_platforms(manifest, children) if manifest.is_index else _image_platforms(image, digest, contents)
     artifact_type = manifest.describe(digest).artifact_type or ""
+    found = [children.get(entry.digest) for entry in manifest.manifests]
     return ManifestSummary(
         digest=digest,
         media_type=manifest.media_type,
@@ -107,7 +108,7 @@ def summarize(
         annotations=_bounded(manifest.annotations),
         labels=_labels(image),
         subject=manifest.subject.digest if manifest.subject else None,
-        is_complete=all(entry.digest in children for entry in manifest.manifests),
+        is_complete=all(child is not None and child.is_complete for child in found),
     )
 
 

@@ -93,6 +93,8 @@ class CoreServices:
     rounds: Rounds | None = None
     """Reader of the rounds; None means a plain one of `rounds_storage`."""
     clock: Callable[[], float] = lambda: 0.0
+    now: Callable[[], datetime] = lambda: NOW
+    """The time of recorded changes."""
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     settle_seconds: float = 60.0
     has_immutable_tags: bool = False
@@ -189,7 +191,10 @@ class CoreServices:
     def registry(self, index: CatalogIndex) -> Registry:
         """Return the facade over these services."""
         catalog = CatalogService(index, storage=self.storage)
-        summaries = SummaryService(self.storage, self.tag_links)
+        log = ChangeLog(self.storage)
+        summaries = SummaryService(
+            self.storage, self.tag_links, log=log, clock=self.clock, now=self.now, offload=self.offload
+        )
         return Registry(
             blobs=self.blobs,
             uploads=self.uploads,
@@ -202,8 +207,8 @@ class CoreServices:
             catalog=catalog,
             publisher=self.publisher,
             summaries=summaries,
-            history=HistoryService(self.storage, self.tag_links, log=ChangeLog(self.storage), summaries=summaries),
-            changes=ChangeRecorder(self.storage, now=lambda: NOW, new_id=self.new_id),
+            history=HistoryService(self.storage, self.tag_links, log=log, summaries=summaries),
+            changes=ChangeRecorder(self.storage, now=self.now, new_id=self.new_id),
             tag_lists=TagLists(
                 summaries,
                 is_immutable=self.policy.is_immutable,

@@ -6,11 +6,12 @@ from datetime import timedelta
 import pytest
 
 from adapters.blob_storage.memory import InMemoryBlobStorage
+from core.concurrency import map_bounded
 from core.errors import StorageFullError, StorageUnavailableError
 from core.model.digest import Digest
 from core.model.names import RepositoryName
 from core.retention import pulls
-from core.retention.pulls import PullHistory, PullRecorder
+from core.retention.pulls import PullHistory, PullRecorder, PullTimes
 from core.store import layout
 from tests.support.core_services import counting_ids
 from tests.support.faulty_blob_storage import FaultyBlobStorage
@@ -211,3 +212,65 @@ async def test_batch_merged_by_another_process_is_skipped(recorder, history, sto
 
     monkeypatch.setattr(storage, "read", read_late)
     assert (await history.read(oldest=MONTH, merges=True)).times == {}
+
+
+@pytest.fixture
+def times(storage, time):
+    return PullTimes(storage, clock=time.clock)
+
+
+async def test_lists_see_the_last_pull_of_each_manifest(recorder, times, time):
+    recorder.note(NAME, FIRST)
+    await recorder.flush()
+    await time.advance(HOUR)
+    recorder.note(NAME, FIRST)
+    recorder.note(OTHER, SECOND)
+    await recorder.flush()
+    assert await times.of(NAME) == {FIRST: time.now()}
+    assert await times.of(OTHER) == {SECOND: time.now()}
+    assert await times.of(RepositoryName("unknown")) == {}
+
+
+async def test_lists_read_each_batch_once_and_list_once_a_minute(recorder, times, time, storage):
+    for digest in (FIRST, SECOND):
+        recorder.note(NAME, digest)
+        await recorder.flush()
+        await time.advance(HOUR)
+        storage.operations.clear()
+        for _ in range(2):
+            await times.of(NAME)
+        assert [operation.partition(" ")[0] for operation in storage.operations] == ["walk", "read"]
+    assert set(await times.of(NAME)) == {FIRST, SECOND}
+
+
+async def test_lists_keep_the_times_of_merged_batches(recorder, times, history, time):
+    for digest in (FIRST, SECOND):
+        recorder.note(NAME, digest)
+        await recorder.flush()
+    before = dict(await times.of(NAME))
+    await history.read(oldest=MONTH, merges=True)
+    await time.advance(HOUR)
+    assert await times.of(NAME) == before
+
+
+async def test_lists_pass_over_a_batch_that_cannot_be_read(recorder, times, storage):
+    await storage.write(layout.pull_batch("damaged"), b"damaged")
+    recorder.note(NAME, FIRST)
+    await recorder.flush()
+    assert set(await times.of(NAME)) == {FIRST}
+
+
+async def test_lists_know_a_bounded_number_of_manifests(recorder, times, monkeypatch):
+    monkeypatch.setattr(pulls, "LISTED_MAX", 1)
+    recorder.note(NAME, FIRST)
+    recorder.note(NAME, SECOND)
+    await recorder.flush()
+    assert set(await times.of(NAME)) == {FIRST}
+
+
+async def test_concurrent_lists_share_one_look(recorder, times, storage):
+    await recorder.flush()
+    storage.operations.clear()
+    storage.delay_rate = 1.0
+    await map_bounded(times.of, [NAME, OTHER])
+    assert len(storage.operations) == 1

@@ -25,6 +25,7 @@ from core.summaries.tag_history import (
     time_text,
 )
 from tests.support.core_services import counting_ids
+from tests.support.summaries import inline
 
 NAME, OTHER = RepositoryName("team/app"), RepositoryName("team/other")
 V1 = Tag("v1")
@@ -132,8 +133,11 @@ class Store:
         self.recorder = ChangeRecorder(storage, now=time.now, new_id=counting_ids())
 
     def service(self):
-        summaries = SummaryService(self.storage, self.tag_links)
-        return HistoryService(self.storage, self.tag_links, log=ChangeLog(self.storage), summaries=summaries)
+        log = ChangeLog(self.storage)
+        summaries = SummaryService(
+            self.storage, self.tag_links, log=log, clock=self.time.clock, now=self.time.now, offload=inline
+        )
+        return HistoryService(self.storage, self.tag_links, log=log, summaries=summaries)
 
     async def page(self, **query):
         return await self.service().page(NAME, V1, HistoryQuery(**query))

@@ -48,7 +48,7 @@ class Times:
 @pytest.fixture
 def services():
     policy = ManifestPolicy(requires_blobs=False, is_immutable=lambda _name, tag: tag.startswith("v"))
-    return CoreServices(storage=InMemoryBlobStorage(now=Times()), policy=policy)
+    return CoreServices(storage=InMemoryBlobStorage(now=Times()), policy=policy, now=Times())
 
 
 @pytest.fixture
