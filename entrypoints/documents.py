@@ -3,8 +3,11 @@
 from datetime import datetime
 
 from core.coordination.read_only import ReadOnlySwitch
+from core.notifications.queues import QueueState
 from core.restoration.listing import Removal, TagOf
 from core.restoration.service import Restoration
+from core.retention.rules import TagVerdict
+from core.retention.service import RetentionPlan
 from core.trash.store import TrashSummary
 
 
@@ -60,6 +63,37 @@ def read_only_document(switch: ReadOnlySwitch, *, configured: str | None) -> dic
         "reason": mode.reason if mode else configured or None,
         "by": mode.by if mode else None,
         "secondsLeft": None if left is None else round(left),
+    }
+
+
+def plan_document(plan: RetentionPlan) -> dict[str, object]:
+    """Return the decisions of retention for the tags of a repository."""
+    return {"repository": plan.name, "tags": [_verdict_document(verdict) for verdict in plan.verdicts]}
+
+
+def _verdict_document(verdict: TagVerdict) -> dict[str, object]:
+    state = verdict.state
+    pulled_at = None if state.pulled_at is None or state.is_pull_assumed else state.pulled_at.isoformat()
+    return {
+        "tag": state.tag,
+        "digest": state.digest,
+        "pushed": state.pushed_at.isoformat(),
+        "pulled": pulled_at,
+        "delete": verdict.goes,
+        "reasons": verdict.reasons,
+    }
+
+
+def queue_document(state: QueueState, *, is_configured: bool) -> dict[str, object]:
+    """Return the numbers of undelivered events of one endpoint, without their contents."""
+    return {
+        "endpoint": state.endpoint,
+        "configured": is_configured,
+        "queued": state.queued,
+        "queuedSince": state.queued_since and state.queued_since.isoformat(),
+        "dead": state.dead,
+        "deadSince": state.dead_since and state.dead_since.isoformat(),
+        "complete": state.is_complete,
     }
 
 

@@ -199,9 +199,9 @@ class Outbox:
 
         await map_bounded(write, events)
 
-    async def dead(self, endpoint: str) -> list[BatchName]:
-        """List the dead letters of an endpoint, oldest event first. One request per 1,000."""
-        return await self._names(f"{layout.NOTIFICATIONS_DEAD}/{layout.endpoint_component(endpoint)}", None)
+    async def dead(self, endpoint: str, *, limit: int | None = None) -> list[BatchName]:
+        """List the dead letters of an endpoint, oldest event first, at most `limit`. One request per 1,000."""
+        return await self._names(f"{layout.NOTIFICATIONS_DEAD}/{layout.endpoint_component(endpoint)}", limit)
 
     async def dead_letter(self, endpoint: str, name: BatchName) -> DeadLetter | None:
         """Return a dead letter, or None if it is gone or cannot be read. One request."""

@@ -84,6 +84,11 @@ class EventRecorder(EventSink):
         self._endpoints = endpoints
         self._counts = counts or {}
 
+    @property
+    def endpoint_names(self) -> frozenset[str]:
+        """The names of the endpoints."""
+        return frozenset(endpoint.name for endpoint in self._endpoints)
+
     def call_when_recorded(self, on_recorded: Callable[[], None]) -> None:
         """Set the callback that is called after events were recorded."""
         self._on_recorded = on_recorded

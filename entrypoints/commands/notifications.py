@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from core.notifications.outbox import BatchName, DeadLetter, Outbox, QueuedEvent
+from core.notifications.queues import replay
 from entrypoints.commands.base import Command, add_file_argument
 from entrypoints.commands.opening import run_on_store
 from entrypoints.exit_codes import ExitCode
 
 if TYPE_CHECKING:
     from config.container import RegistryApplication
-
-_REPLAYED_AT_ONCE: Final = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,16 +55,16 @@ def _add_arguments(parser: ArgumentParser) -> None:
     listing.add_argument("--queued", action="store_true", help="queued events instead of dead letters")
     listing.add_argument("--json", action="store_true", help="print one JSON object per line")
     listing.set_defaults(run_action=_list)
-    replay = actions.add_parser("replay", help="deliver dead letters again")
-    replay.set_defaults(run_action=_replay)
+    replaying = actions.add_parser("replay", help="deliver dead letters again")
+    replaying.set_defaults(run_action=_replay)
     drop = actions.add_parser("drop", help="remove dead letters or queued events permanently")
     drop.add_argument("--queued", action="store_true", help="queued events instead of dead letters")
     drop.set_defaults(run_action=_drop)
-    for changing in (replay, drop):
+    for changing in (replaying, drop):
         changing.add_argument("--id", action="append", default=[], help="id of an event; may be repeated")
         changing.add_argument("--all", action="store_true", help="all events, or all of --endpoint")
         changing.add_argument("--json", action="store_true", help="print the count as JSON")
-    for each in (listing, replay, drop):
+    for each in (listing, replaying, drop):
         each.add_argument("--endpoint", help="only events of this endpoint")
         add_file_argument(each)
 
@@ -94,24 +93,15 @@ async def _list(outbox: Outbox, endpoints: Sequence[str], arguments: Namespace) 
 
 
 async def _replay(outbox: Outbox, endpoints: Sequence[str], arguments: Namespace) -> int:
-    chosen: dict[str, list[DeadLetter]] = {}
-    count = 0
-    async for entry in _chosen(outbox, endpoints, arguments, queued=False):
-        letters = chosen.setdefault(entry.endpoint, [])
-        if entry.letter is not None:
-            letters.append(entry.letter)
-            count += 1
-        if len(letters) >= _REPLAYED_AT_ONCE:
-            await outbox.replay(entry.endpoint, chosen.pop(entry.endpoint))
-    for endpoint, letters in chosen.items():
-        await outbox.replay(endpoint, letters)
-    return _print("replayed", count, arguments)
+    ids = None if arguments.all else arguments.id
+    counts = [await replay(outbox, endpoint, await outbox.dead(endpoint), ids=ids) for endpoint in endpoints]
+    return _print("replayed", sum(counts), arguments)
 
 
 async def _drop(outbox: Outbox, endpoints: Sequence[str], arguments: Namespace) -> int:
     count = 0
     chosen: dict[tuple[str, BatchName], set[str]] = {}
-    async for entry in _chosen(outbox, endpoints, arguments, queued=arguments.queued):
+    async for entry in _chosen(outbox, endpoints, arguments):
         chosen.setdefault((entry.endpoint, entry.name), set()).add(entry.document["id"])
         count += 1
     for (endpoint, name), ids in chosen.items():
@@ -127,10 +117,8 @@ def _print(what: str, count: int, arguments: Namespace) -> int:
     return ExitCode.OK if count or arguments.all else ExitCode.NOT_FOUND
 
 
-async def _chosen(
-    outbox: Outbox, endpoints: Sequence[str], arguments: Namespace, *, queued: bool
-) -> AsyncIterator[_Entry]:
-    async for entry in _entries(outbox, endpoints, queued=queued):
+async def _chosen(outbox: Outbox, endpoints: Sequence[str], arguments: Namespace) -> AsyncIterator[_Entry]:
+    async for entry in _entries(outbox, endpoints, queued=arguments.queued):
         if arguments.all or entry.document["id"] in arguments.id:
             yield entry
 

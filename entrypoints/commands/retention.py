@@ -5,10 +5,10 @@ import sys
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING, Final
 
-from core.retention.rules import TagVerdict
 from core.retention.service import RetentionPlan
 from entrypoints.commands.base import Command, add_file_argument
 from entrypoints.commands.opening import OPERATOR, run_on_store
+from entrypoints.documents import plan_document
 from entrypoints.exit_codes import ExitCode
 from entrypoints.text import plural
 
@@ -46,29 +46,12 @@ def _run(arguments: Namespace) -> int:
 
 def _print(plan: RetentionPlan, arguments: Namespace) -> None:
     if arguments.json:
-        sys.stdout.write(json.dumps(_as_json(plan)) + "\n")
+        sys.stdout.write(json.dumps(plan_document(plan)) + "\n")
         return
     for verdict in plan.verdicts:
         if verdict.goes or arguments.lists_all:
             what = "delete" if verdict.goes else "keep  "
             sys.stdout.write(f"{what}  {plan.name}:{verdict.state.tag}  {'; '.join(verdict.reasons)}\n")
-
-
-def _as_json(plan: RetentionPlan) -> dict[str, object]:
-    return {"repository": plan.name, "tags": [_verdict_as_json(verdict) for verdict in plan.verdicts]}
-
-
-def _verdict_as_json(verdict: TagVerdict) -> dict[str, object]:
-    state = verdict.state
-    pulled_at = None if state.pulled_at is None or state.is_pull_assumed else state.pulled_at.isoformat()
-    return {
-        "tag": state.tag,
-        "digest": state.digest,
-        "pushed": state.pushed_at.isoformat(),
-        "pulled": pulled_at,
-        "delete": verdict.goes,
-        "reasons": verdict.reasons,
-    }
 
 
 RETENTION: Final = Command(

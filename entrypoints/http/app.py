@@ -25,8 +25,10 @@ from entrypoints.http.handlers.blobs import BlobHandlers
 from entrypoints.http.handlers.details import DetailHandlers
 from entrypoints.http.handlers.lists import ListHandlers
 from entrypoints.http.handlers.manifests import ManifestHandlers
+from entrypoints.http.handlers.notifications import NotificationHandlers
 from entrypoints.http.handlers.read_only import ReadOnlyHandlers
 from entrypoints.http.handlers.repositories import RepositoryHandlers
+from entrypoints.http.handlers.retention import RetentionHandlers
 from entrypoints.http.handlers.tag_history import TagHistoryHandlers
 from entrypoints.http.handlers.trash import TrashHandlers
 from entrypoints.http.handlers.uploads import UploadHandlers
@@ -197,6 +199,8 @@ def _controls(
     """Return the handlers for what the commands do."""
     trash = TrashHandlers(registry, urls=urls)
     read_only = ReadOnlyHandlers(operations, flags)
+    retention = RetentionHandlers(registry.retention, urls=urls, clock=time.monotonic)
+    notifications = NotificationHandlers(operations)
     return {
         (Resource.TRASH, "GET"): trash.list,
         (Resource.TRASH_ENTRY, "POST"): trash.restore,
@@ -206,6 +210,10 @@ def _controls(
         (Resource.READ_ONLY, "GET"): read_only.get,
         (Resource.READ_ONLY, "PUT"): read_only.put,
         (Resource.READ_ONLY, "DELETE"): read_only.delete,
+        (Resource.RETENTION, "GET"): retention.list,
+        (Resource.REPOSITORY_RETENTION, "GET"): retention.get,
+        (Resource.NOTIFICATIONS, "GET"): notifications.get,
+        (Resource.NOTIFICATIONS, "POST"): notifications.post,
     }
 
 

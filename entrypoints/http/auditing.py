@@ -32,6 +32,7 @@ _CHANGES: Final = frozenset(
         AuditAction.UPLOAD_CANCEL,
         AuditAction.TRASH_RESTORE,
         AuditAction.TRASH_DELETE,
+        AuditAction.NOTIFICATIONS_REPLAY,
         AuditAction.READONLY_ON,
         AuditAction.READONLY_OFF,
     }

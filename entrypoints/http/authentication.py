@@ -46,7 +46,9 @@ _ACTIONS: Final[Mapping[str, tuple[Action, ...]]] = {
 }
 _FOR_ALL: Final = frozenset({Resource.BASE, Resource.EXTENSIONS})
 """Resources that require no right beyond a login."""
-_ADMINISTRATIVE: Final[frozenset[Resource]] = frozenset({Resource.TRASH, Resource.TRASH_ENTRY, Resource.READ_ONLY})
+_ADMINISTRATIVE: Final[frozenset[Resource]] = frozenset(
+    {Resource.TRASH, Resource.TRASH_ENTRY, Resource.READ_ONLY, Resource.RETENTION, Resource.NOTIFICATIONS}
+)
 """Resources of the whole registry that require `ADMINISTRATION`; all others require the right to list repositories."""
 _OUTLIVES: Final = frozenset({"GET", "HEAD", "PATCH", "PUT"})
 """Methods allowed in an upload session after its token has expired; a `DELETE` is not part of a push."""

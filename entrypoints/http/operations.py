@@ -1,9 +1,11 @@
 """The parts of a process that requests of operators control, besides the registry."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from core.coordination.read_only import ReadOnlySwitch
+from core.notifications.outbox import Outbox
 from core.ports.blob_storage import BlobStorage
 
 if TYPE_CHECKING:
@@ -17,8 +19,16 @@ class Operations:
     storage: BlobStorage
     """The store that all replicas share."""
     read_only: ReadOnlySwitch
+    outbox: Outbox
+    endpoint_names: Callable[[], frozenset[str]]
+    """Returns the names of the configured endpoints of events."""
 
 
 def operations_of(application: "ServerApplication") -> Operations:
     """Return the operations of a server process."""
-    return Operations(storage=application.storage, read_only=application.read_only)
+    return Operations(
+        storage=application.storage,
+        read_only=application.read_only,
+        outbox=application.outbox,
+        endpoint_names=lambda: application.events.endpoint_names,
+    )

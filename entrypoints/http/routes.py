@@ -32,6 +32,9 @@ class Resource(Enum):
     REPOSITORY_TRASH = auto()
     REPOSITORY_TRASH_ENTRY = auto()
     READ_ONLY = auto()
+    RETENTION = auto()
+    REPOSITORY_RETENTION = auto()
+    NOTIFICATIONS = auto()
     REPOSITORY_DETAILS = auto()
     TAG_DETAILS = auto()
     EXTENSIONS = auto()
@@ -89,6 +92,10 @@ ENDPOINTS: Final = (
     Endpoint(Resource.READ_ONLY, "GET", Right.READ, AuditAction.READONLY_STATUS, _OURS),
     Endpoint(Resource.READ_ONLY, "PUT", Right.CONTROL, AuditAction.READONLY_ON, _OURS),
     Endpoint(Resource.READ_ONLY, "DELETE", Right.CONTROL, AuditAction.READONLY_OFF, _OURS),
+    Endpoint(Resource.RETENTION, "GET", Right.READ, AuditAction.RETENTION_PLAN, _OURS),
+    Endpoint(Resource.REPOSITORY_RETENTION, "GET", Right.READ, AuditAction.RETENTION_PLAN, _OURS),
+    Endpoint(Resource.NOTIFICATIONS, "GET", Right.READ, AuditAction.NOTIFICATIONS_STATUS, _OURS),
+    Endpoint(Resource.NOTIFICATIONS, "POST", Right.CONTROL, AuditAction.NOTIFICATIONS_REPLAY, _OURS),
     Endpoint(Resource.REPOSITORY_DETAILS, "GET", Right.READ, AuditAction.CATALOG_LIST, _OURS),
     Endpoint(Resource.TAG_DETAILS, "GET", Right.READ, AuditAction.TAGS_LIST, _OURS),
     Endpoint(Resource.EXTENSIONS, "GET", Right.READ, AuditAction.EXTENSIONS_LIST, "OCI's extension _oci"),
@@ -123,6 +130,8 @@ _EXTENSION: Final = "/_sohu"
 _REGISTRY_MODULES: Final[Mapping[str, Resource]] = {
     "trash": Resource.TRASH,
     "readonly": Resource.READ_ONLY,
+    "retention": Resource.RETENTION,
+    "notifications": Resource.NOTIFICATIONS,
     "repositories": Resource.REPOSITORY_DETAILS,
 }
 """Resources at `/v2/_sohu/registry/<module>`."""
@@ -133,6 +142,7 @@ _REPOSITORY_ITEMS: Final[Mapping[str, Resource]] = {"trash": Resource.REPOSITORY
 _REPOSITORY_MODULES: Final[Mapping[str, Resource]] = {
     "repository": Resource.REPOSITORY,
     "trash": Resource.REPOSITORY_TRASH,
+    "retention": Resource.REPOSITORY_RETENTION,
     "tags": Resource.TAG_DETAILS,
 }
 """Resources at `/v2/<name>/_sohu/registry/<module>`."""

@@ -19,6 +19,7 @@ from config.settings import Settings
 from core.coordination.read_only import ReadOnlySwitch
 from core.model.access import OPEN, AccessPolicy
 from core.model.digest import Digest
+from core.notifications.outbox import Outbox
 from core.ports.audit_log import AuditLog
 from core.ports.authenticator import Authenticator
 from core.pull_through.origins import LOCAL_ONLY, Origins
@@ -65,7 +66,12 @@ class Api:
 
 def operations_on(services: CoreServices) -> Operations:
     read_only = ReadOnlySwitch(services.storage, clock=time.monotonic, now=lambda: datetime.now(UTC))
-    return Operations(storage=services.storage, read_only=read_only)
+    return Operations(
+        storage=services.storage,
+        read_only=read_only,
+        outbox=Outbox(services.storage, process="test", now=lambda: datetime.now(UTC)),
+        endpoint_names=lambda: frozenset({"configured"}),
+    )
 
 
 def open_app(services: CoreServices, settings: Settings, origins: Origins = LOCAL_ONLY) -> web.Application:

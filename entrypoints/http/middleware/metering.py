@@ -31,6 +31,9 @@ HANDLER_NAMES: Final = {
     Resource.REPOSITORY_TRASH: "repository_trash",
     Resource.REPOSITORY_TRASH_ENTRY: "repository_trash_entry",
     Resource.READ_ONLY: "readonly",
+    Resource.RETENTION: "retention",
+    Resource.REPOSITORY_RETENTION: "repository_retention",
+    Resource.NOTIFICATIONS: "notifications",
 }
 """Distribution's handler names, and similar names for resources that distribution lacks."""
 ELSEWHERE: Final = "other"

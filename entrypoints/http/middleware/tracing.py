@@ -29,6 +29,9 @@ ROUTES: Final = {
     Resource.REPOSITORY_TRASH: "/v2/{name}/_sohu/registry/trash",
     Resource.REPOSITORY_TRASH_ENTRY: "/v2/{name}/_sohu/registry/trash/{entry}",
     Resource.READ_ONLY: "/v2/_sohu/registry/readonly",
+    Resource.RETENTION: "/v2/_sohu/registry/retention",
+    Resource.REPOSITORY_RETENTION: "/v2/{name}/_sohu/registry/retention",
+    Resource.NOTIFICATIONS: "/v2/_sohu/registry/notifications",
 }
 
 

@@ -33,6 +33,13 @@ def storage():
     return FaultyBlobStorage(InMemoryBlobStorage(now=SimulatedTime().now))
 
 
+def test_names_of_endpoints_are_those_in_use(outbox):
+    recorder = EventRecorder(outbox, RecorderOptions(), source={}, now=SimulatedTime().now, new_id=lambda: "id")
+    assert recorder.endpoint_names == frozenset()
+    recorder.use([endpoint("a"), endpoint("b")])
+    assert recorder.endpoint_names == {"a", "b"}
+
+
 @pytest.fixture
 def outbox(storage):
     return Outbox(storage, process="p", now=SimulatedTime().now)

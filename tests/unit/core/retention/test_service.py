@@ -8,13 +8,14 @@ import pytest
 
 from adapters.blob_storage.memory import InMemoryBlobStorage
 from adapters.catalog_index.memory import InMemoryCatalogIndex
-from core.errors import DeniedError, StorageUnavailableError
+from core.errors import DeniedError, NameUnknownError, StorageUnavailableError
 from core.model import media_types
 from core.model.digest import Digest
 from core.model.events import UNNAMED, Actor
 from core.model.names import RepositoryName, Tag
 from core.registry.facade import Registry
 from core.registry.manifest_references import ManifestPolicy
+from core.retention import service
 from core.retention.pulls import PullRecorder
 from core.retention.rules import RetentionRule
 from core.store import layout
@@ -216,3 +217,42 @@ async def test_next_run_completes_a_run_killed_at_any_point(time):
         assert await left(storage) == ["c"]
         mutations += 1
     assert mutations > 3
+
+
+async def test_pages_show_each_repository_once(storage, time, monkeypatch):
+    covered = [RepositoryName(f"team/{number}") for number in range(5)]
+    for name in (*covered, RepositoryName("a"), RepositoryName("z")):
+        await push(storage, time, name, ["a", "b"])
+    retention = registry_of(storage, RetentionRule(repositories=("team/*",), keep_last=1)).retention
+
+    async def pages(n=None):
+        last, found = "", []
+        while True:
+            page = await retention.page(await retention.known_pulls(), n=n, after=last)
+            found.append([plan.name for plan in page.plans])
+            last = page.last
+            if not last:
+                return found
+
+    assert await pages() == [covered]
+    assert await pages(2) == [covered[:2], covered[2:4], covered[4:]]
+    assert await pages(0) == [[]]
+    monkeypatch.setattr(service, "_EXAMINED_MAX", 3)
+    assert await pages() == [covered[:2], covered[2:], []]
+    monkeypatch.setattr(service, "_PAGE_TAGS_MAX", 4)
+    assert await pages() == [covered[:2], covered[2:4], covered[4:]]
+    assert (await registry_of(storage).retention.page(None)).plans == []
+
+
+async def test_plan_of_one_repository_equals_that_of_all(storage, time):
+    for name in (NAME, OTHER):
+        await push(storage, time, name, ["a", "b"])
+    registry = registry_of(storage, RetentionRule(repositories=(NAME,), keep_last=1))
+    [expected] = await apply(registry, dry_run=True)
+    assert (await registry.retention.plan(NAME, None)).verdicts == expected.verdicts
+    assert (await registry.retention.plan(OTHER, None)).verdicts == ()
+    await registry.delete_repository(NAME, by=UNNAMED)
+    await storage.delete_tree(layout.repository(NAME))
+    for name in (NAME, RepositoryName("unknown")):
+        with pytest.raises(NameUnknownError):
+            await registry.retention.plan(name, None)
