@@ -174,6 +174,20 @@ def marker(entry: HistoryEntry) -> str:
     return f"{(entry.at - _EPOCH) // _MICROSECOND}|{entry.id}"
 
 
+def as_json(entry: HistoryEntry) -> Mapping[str, str | int | bool]:
+    """Return an entry as commands print it, without what is not known."""
+    members = {
+        "time": time_text(entry.at),
+        "change": str(entry.kind),
+        "digest": entry.digest or "",
+        "mediaType": entry.media_type,
+        "size": entry.size,
+        "by": entry.by,
+    }
+    known = {key: value for key, value in members.items() if value}
+    return known if entry.is_recorded else {**known, "recorded": False}
+
+
 def time_text(moment: datetime) -> str:
     """Return a time as clients see it: RFC 3339, in UTC, with microseconds, because it is the key of the order."""
     return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -1,15 +1,17 @@
-"""`registry tags NAME [config.yml]`: list the tags of a repository with their details while servers run."""
+"""`registry tags NAME [config.yml]`: list the tags of a repository, or the history of one, while servers run."""
 
 import json
 import sys
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING, Final
 
-from core.model.names import RepositoryName
+from core.errors import InvalidInputError
+from core.model.names import RepositoryName, Tag
 from core.summaries.paging import Cut
 from core.summaries.tag_list import TAG_SORTS, TagDetails, TagQuery, time_text
 from entrypoints.commands.base import Command, add_file_argument
 from entrypoints.commands.opening import run_on_store
+from entrypoints.commands.tag_history import print_history
 from entrypoints.exit_codes import ExitCode
 from entrypoints.text import format_bytes, plural
 
@@ -29,12 +31,20 @@ def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--filter", metavar="GLOB", default="", help="only tags that match, such as 'v1.*'")
     parser.add_argument("--platform", metavar="OS/ARCH", default="", help="only images for this platform")
     parser.add_argument("--referrers", action="store_true", help="list the referrers of each tag too")
-    parser.add_argument("--json", action="store_true", help="print one JSON object per line and tag")
+    parser.add_argument("--history", metavar="TAG", help="list the changes of a tag, newest first; the tag may be gone")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per line and tag, or change")
 
 
 def _run(arguments: Namespace) -> int:
     name = RepositoryName(arguments.name)
+    if arguments.history is None:
+        return _print_tags(arguments, name)
+    if any((arguments.sort, arguments.filter, arguments.platform, arguments.referrers)):
+        raise InvalidInputError("--history excludes --sort, --filter, --platform and --referrers")
+    return print_history(arguments.file, name, Tag(arguments.history), as_lines=arguments.json)
 
+
+def _print_tags(arguments: Namespace, name: RepositoryName) -> int:
     def query(last: str) -> TagQuery:
         return TagQuery.parse(
             sort=arguments.sort,

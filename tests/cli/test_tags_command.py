@@ -7,10 +7,11 @@ import pytest
 from core.model import media_types
 from core.model.digest import Digest
 from core.model.events import UNNAMED
+from core.model.names import Tag
 from entrypoints.cli import main
 from entrypoints.exit_codes import ExitCode
 from tests.cli.conftest import WriteConfig
-from tests.support.command_store import DIGEST, IMAGE, NAME, OTHER, lines, on_store, push
+from tests.support.command_store import DIGEST, IMAGE, NAME, OTHER, delete, lines, on_store, push
 from tests.support.content import descriptor, image_manifest
 
 
@@ -60,12 +61,54 @@ def test_referrers_are_listed(config_file: str, capsys: pytest.CaptureFixture[st
     assert lines(capsys)[1] == f"  <- {Digest.of(signature)[:19]}  {len(signature)} B  a/signature"
 
 
+def test_the_history_of_a_tag_is_listed(config_file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    push(config_file, "v2", manifest=OTHER)
+    delete(config_file, Tag("v2"))
+    assert main(["tags", NAME, config_file, "--history", "v2"]) == ExitCode.OK
+    *changes, count = lines(capsys)
+    small, large = f"{Digest.of(OTHER)[:19]}  {len(OTHER)} B", f"{DIGEST[:19]}  {len(IMAGE)} B"
+    assert [line.partition("Z  ")[2] for line in changes] == [
+        f"delete   {small}  alice",
+        f"push     {small}",
+        f"push     {large}",
+    ]
+    assert count == "3 changes"
+    assert main(["tags", NAME, config_file, "--history", "v2", "--json"]) == ExitCode.OK
+    deletion = json.loads(lines(capsys)[0])
+    assert deletion.pop("time").endswith("Z")
+    assert deletion == {
+        "change": "delete",
+        "digest": Digest.of(OTHER),
+        "mediaType": media_types.OCI_MANIFEST,
+        "size": len(OTHER),
+        "by": "alice",
+    }
+
+
+def test_changes_that_only_links_show_are_marked(config_file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    tags = [Tag("x")]
+    on_store(config_file, lambda registry: registry.manifests.put(NAME, OTHER, media_types.OCI_MANIFEST, tags=tags))
+    assert main(["tags", NAME, config_file, "--history", "x"]) == ExitCode.OK
+    assert lines(capsys)[0].endswith("(not recorded)")
+
+
+def test_long_histories_are_listed_page_by_page(
+    config_file: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("entrypoints.commands.tag_history._PAGE", 1)
+    delete(config_file, Tag("v2"))
+    assert main(["tags", NAME, config_file, "--history", "v2"]) == ExitCode.OK
+    assert lines(capsys)[-1] == "2 changes"
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["no/such"], "repository name not known to registry"),
         (["Team"], "invalid repository name"),
         ([NAME, "--sort=age"], "sort must be one of"),
+        ([NAME, "--history=-"], "invalid tag"),
+        ([NAME, "--history=v1", "--referrers"], "--history excludes"),
     ],
 )
 def test_mistakes_are_explained(

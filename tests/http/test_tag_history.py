@@ -98,6 +98,17 @@ async def test_pages_are_linked(api):
     assert read == whole
 
 
+async def test_a_client_that_has_the_list_already_gets_304(api):
+    await push(api, FIRST)
+    async with api.request("GET", URL) as response:
+        headers = {"If-None-Match": response.headers["ETag"]}
+    async with api.request("GET", URL, headers=headers) as response:
+        assert (response.status, await response.read()) == (304, b"")
+    await push(api, SECOND)
+    manifests, _ = await history(api, headers=headers)
+    assert len(manifests) == 2
+
+
 async def test_no_entries_are_listed_on_demand(api):
     await push(api, FIRST)
     assert await history(api, "?n=0") == ([], None)

@@ -32,7 +32,13 @@ def json_response(
     return web.Response(body=body + b"\n" if newline else body, content_type=content_type, headers=headers)
 
 
-def revalidated(request: web.Request, document: Mapping[str, object], headers: Mapping[str, str]) -> web.Response:
+def revalidated(
+    request: web.Request,
+    document: Mapping[str, object],
+    headers: Mapping[str, str],
+    *,
+    content_type: str = "application/json",
+) -> web.Response:
     """Return a JSON response with a weak `ETag`, or 304 if the client has the same response already.
 
     The tag is derived from the response, so it covers all that the response depends on: the content of the store, the
@@ -44,7 +50,7 @@ def revalidated(request: web.Request, document: Mapping[str, object], headers: M
     headers = {**headers, "ETag": f'W/"{etag}"', "Cache-Control": "private, no-cache", "Vary": "Authorization"}
     if matches_etag(request.headers.get("If-None-Match"), etag):
         return web.Response(status=304, headers=headers)
-    return web.Response(body=body, content_type="application/json", headers=headers)
+    return web.Response(body=body, content_type=content_type, headers=headers)
 
 
 def content_headers(digest: Digest) -> dict[str, str]:

@@ -16,7 +16,7 @@ from core.registry.facade import Registry
 from core.summaries.changes import ChangeKind
 from core.summaries.history import HistoryEntry
 from core.summaries.tag_history import HistoryQuery, marker, parse_time, time_text
-from entrypoints.http.handlers.base import json_response
+from entrypoints.http.handlers.base import revalidated
 from entrypoints.http.keys import NAMESPACE
 from entrypoints.http.routes import Target
 from entrypoints.http.urls import UrlBuilder
@@ -51,6 +51,7 @@ class TagHistoryHandlers:
             since=parse_time(texts["since"]),
             digest=Digest(texts["digest"]) if texts["digest"] else None,
         )
+        self._registry.tags.require_listable(name)
         page = await self._registry.history.page(name, tag, query)
         index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [_descriptor(entry) for entry in page.items]}
         headers = {}
@@ -59,14 +60,13 @@ class TagHistoryHandlers:
             headers["Link"] = self._urls.next_page(
                 request, last=marker(page.items[-1]), ns=request.get(NAMESPACE), **same
             )
-        return json_response(index, headers=headers, content_type=OCI_INDEX)
+        return revalidated(request, index, headers, content_type=OCI_INDEX)
 
 
 def _descriptor(entry: HistoryEntry) -> Mapping[str, Any]:
     annotations = {_TIMESTAMP: time_text(entry.at), _EVENT: "created" if entry.is_creation else "deleted"}
     if entry.by:
-        # A user name from a token may hold what UTF-8 cannot encode.
-        annotations[_BY] = entry.by.encode(errors="replace").decode()
+        annotations[_BY] = entry.by
     if entry.kind is ChangeKind.RESTORE:
         annotations[_REASON] = "restore"
     if not entry.is_recorded:

@@ -19,6 +19,7 @@ from core.summaries.tag_history import (
     HistoryQuery,
     HistoryService,
     TagLinkTimes,
+    as_json,
     marker,
     parse_time,
     supplement,
@@ -285,6 +286,13 @@ def test_pages_are_bounded():
 )
 def test_times_of_rfc_3339_are_understood(text, moment):
     assert parse_time(text) == moment
+
+
+def test_entries_are_printed_without_what_is_not_known():
+    [entry] = entries(change(0))
+    assert as_json(entry) == {"time": "2026-11-29T20:00:00.000000Z", "change": "push", "digest": A, "by": "anna"}
+    unknown = replace(entry, by="", digest=None, is_recorded=False)
+    assert as_json(unknown) == {"time": "2026-11-29T20:00:00.000000Z", "change": "push", "recorded": False}
 
 
 def test_times_are_written_in_utc_with_microseconds():
