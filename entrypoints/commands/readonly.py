@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Final
 
 from config.durations import format_duration, parse_span
 from config.errors import ConfigError
-from config.loader import find_path, load
-from config.logging import configure_logging
 from config.settings import StorageKind
 from core.coordination.read_only import (
     REASON_LENGTH_MAX,
@@ -21,6 +19,7 @@ from core.coordination.read_only import (
     switch_on,
 )
 from entrypoints.commands.base import Command, add_file_argument
+from entrypoints.commands.opening import load_and_warn
 from entrypoints.documents import read_only_document
 from entrypoints.opening import opened
 
@@ -67,8 +66,7 @@ def _reason(text: str) -> str:
 
 
 def _run(arguments: Namespace) -> int:
-    loaded = load(find_path(arguments.file))
-    configure_logging(loaded.settings.log)
+    loaded = load_and_warn(arguments.file)
     if loaded.settings.storage.kind is StorageKind.INMEMORY:
         raise ConfigError(["storage.inmemory: other processes cannot read the switch; use a shared storage"])
     # Imported here, so that the other commands start without storage SDKs.

@@ -44,6 +44,14 @@ def test_switch_is_turned_on_and_off(run, tmp_path: Path) -> None:
     assert json.loads(run("status", "--json"))["readonly"] is False
 
 
+def test_warnings_about_the_configuration_are_printed(
+    config_file: Path, write_config: WriteConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_config(**{"x-http": {}})
+    assert main(["readonly", "status", str(config_file)]) == 0
+    assert "`x-http` is not a known key" in capsys.readouterr().err
+
+
 def test_switch_without_an_end_stays_on(run) -> None:
     assert run("on").startswith("read-only until it is switched off: the registry is temporarily read-only\n")
     assert run("status").startswith("read-only until it is switched off: ")
