@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.test_trash import command
+from tests.support.commands import run_beside
 from tests.support.oci import make_image
 from tests.support.processes import RegistryServer
 from tests.support.registry_client import RegistryClient
@@ -40,7 +40,7 @@ def test_server_applies_the_rules_and_deleted_tags_can_be_restored(tmp_path: Pat
         assert len(client.tags("other/app")) == 5
         assert IMAGES[3].digest in client.pull("team/app", "1.3.0")
     # Not while a server would take it again.
-    assert command(server, "trash", "restore", "team/app:1.1.0").returncode == 0
+    assert run_beside(server, "trash", "restore", "team/app:1.1.0").returncode == 0
     with RegistryServer(tmp_path / "again", tmp_path / "storage") as server:
         assert IMAGES[1].digest in RegistryClient(server.host).pull("team/app", "1.1.0")
 
@@ -56,7 +56,7 @@ def test_pulls_of_all_processes_are_known_after_the_end(tmp_path: Path) -> None:
             for number in (1, 2):
                 client.request("GET", f"/v2/team/app/manifests/1.{number}.0").expect(200)
         assert server.stop() == 0
-    planned = command(server, "retention", "plan", "--json")
+    planned = run_beside(server, "retention", "plan", "--json")
     assert planned.returncode == 0, planned
     tags = {entry["tag"]: entry for entry in json.loads(planned.stdout)["tags"]}
     assert [tag for tag, entry in tags.items() if entry["pulled"]] == ["1.1.0", "1.2.0"]
@@ -80,12 +80,12 @@ def test_collection_applies_the_rules_first(tmp_path: Path) -> None:
         for number, image in enumerate(IMAGES):
             client.push("team/app", f"1.{number}.0", image)
         assert server.stop() == 0
-        collected = command(server, "garbage-collect", "--delete-untagged", "--offline", "--json")
+        collected = run_beside(server, "garbage-collect", "--delete-untagged", "--offline", "--json")
         assert collected.returncode == 0, collected
         server.start()
         assert client.tags("team/app") == ["1.3.0"]
         assert IMAGES[3].digest in client.pull("team/app", "1.3.0")
         for image in IMAGES[:3]:
             client.request("GET", f"/v2/team/app/manifests/{image.digest}").expect(404)
-        assert command(server, "trash", "restore", "team/app:1.0.0").returncode == 0
+        assert run_beside(server, "trash", "restore", "team/app:1.0.0").returncode == 0
         assert IMAGES[0].digest in client.pull("team/app", "1.0.0")

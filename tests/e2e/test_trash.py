@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.clients import Crane, Skopeo
-from tests.support.commands import Completed, run_registry
+from tests.support.commands import run_beside
 from tests.support.object_stores import ScsEndpoint
 from tests.support.oci import make_artifact, make_multi_platform_index, write_layout
 from tests.support.processes import RegistryServer
@@ -43,11 +43,6 @@ def registry(kind: str, tmp_path: Path) -> Iterator[RegistryServer]:
             yield server
 
 
-def command(server: RegistryServer, *words: str) -> Completed:
-    """Run `registry` beside the server, with its configuration."""
-    return run_registry(*words, str(server.config_path), environment=server.environment)
-
-
 def collect(server: RegistryServer) -> None:
     """Move all that no tag leads to into the trash, while the server serves."""
     # It protects the content whose presence it confirmed to clients in the last hours.
@@ -55,7 +50,7 @@ def collect(server: RegistryServer) -> None:
     # While servers run, younger content is kept however short the grace period: stores count whole seconds.
     time.sleep(YOUNG_SECONDS)
     server.start()
-    collected = command(server, "garbage-collect", "--delete-untagged", "--grace-period=0s", "--quiet")
+    collected = run_beside(server, "garbage-collect", "--delete-untagged", "--grace-period=0s", "--quiet")
     assert collected.returncode == 0, collected
 
 
@@ -86,9 +81,9 @@ def test_tag_deleted_by_mistake_comes_back_after_its_collection(
         collect(server)
         client.request("GET", "/v2/team/app/manifests/v1").expect(404)
 
-        listed = [json.loads(line) for line in command(server, "trash", "list", "--json").stdout.splitlines()]
+        listed = [json.loads(line) for line in run_beside(server, "trash", "list", "--json").stdout.splitlines()]
         assert [entry["kind"] for entry in listed] == ["tag", "tag", "collection"]
-        restored = command(server, "trash", "restore", "team/app:v1")
+        restored = run_beside(server, "trash", "restore", "team/app:v1")
         assert (restored.returncode, restored.stdout) == (0, f"restored team/app:v1 at {INDEX.digest}\n"), restored
         assert client.pull("team/app", "v1") == before
         assert [entry["digest"] for entry in client.referrers("team/app", INDEX.digest)] == [SIGNATURE.digest]
@@ -138,7 +133,7 @@ def test_repository_is_deleted_over_http_and_comes_back(tmp_path: Path) -> None:
         collect(server)
         assert client.tags("team/app") == []
         assert INDEX.digest in client.pull("team/other", "v1")
-        restored = command(server, "trash", "restore", told["trash"])
+        restored = run_beside(server, "trash", "restore", told["trash"])
         assert restored.returncode == 0, restored
         assert client.tags("team/app") == ["v1", "v2"]
         assert client.pull("team/app", "v2") == before
@@ -168,7 +163,7 @@ def test_debians_registry_reads_what_was_restored(tool: Callable[[str], str], tm
         before = client.pull("team/app", "v1")
         client.request("DELETE", "/v2/team/app/manifests/v1").expect(202)
         collect(server)
-        assert command(server, "trash", "restore", "team/app:v1").returncode == 0
+        assert run_beside(server, "trash", "restore", "team/app:v1").returncode == 0
     with RegistryServer.reference(tmp_path / "reference", tmp_path / "storage") as reference:
         theirs = RegistryClient(reference.host)
         assert theirs.pull("team/app", "v1") == before

@@ -10,6 +10,7 @@ import pytest
 
 from config.logging import ACCESS_LOGGER
 from entrypoints.cli import main
+from tests.support.processes import RegistryServer
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,11 @@ def run_registry(*words: str, environment: Mapping[str, str] | None = None) -> C
             patch.setenv(name, value)
         code = main(words)
     return Completed(code, out.getvalue(), err.getvalue())
+
+
+def run_beside(server: RegistryServer, *words: str) -> Completed:
+    """Run `registry` beside a server, with its configuration and environment."""
+    return run_registry(*words, str(server.config_path), environment=server.environment)
 
 
 @contextmanager
