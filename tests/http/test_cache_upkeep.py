@@ -12,8 +12,6 @@ from aiohttp import ClientSession
 from pytest_aiohttp import AiohttpServer
 
 from adapters.metrics.prometheus import SingleProcessMetrics
-from adapters.upstream.options import UpstreamOptions
-from config.container import Observers, ServerApplication, build_server, build_server_parts, utc_now
 from config.settings import (
     FilesystemSettings,
     GarbageCollectionSettings,
@@ -26,12 +24,10 @@ from core.model.sizes import Bytes
 from core.ports.metrics import Metrics
 from core.pull_through.eviction import EvictionReport
 from core.pull_through.limits import CacheLimits, PrefetchRule
-from entrypoints.http.app import create_app
-from entrypoints.http.operations import operations_of
 from entrypoints.jobs.background import Job
 from entrypoints.jobs.caching import LOOK_SECONDS, eviction_job, prefetch_jobs
 from entrypoints.observability.caching import eviction_observer, prefetch_observer
-from entrypoints.opening import opened
+from tests.support.cache_application import ServedApplication, docker_io, served_application
 from tests.support.growing_folders import sizes_of_files
 from tests.support.metrics import Scrape
 from tests.support.oci import Content, Image, digest_of, make_image
@@ -60,13 +56,13 @@ def upstream() -> Iterator[UpstreamServer]:
 class Cache:
     """A registry with the upstream below `docker.io`, and a client."""
 
-    def __init__(self, session: ClientSession, root: str, application: ServerApplication, proxy: ProxySettings) -> None:
-        self.application = application
+    def __init__(self, served: ServedApplication, proxy: ProxySettings) -> None:
+        self.application = served.application
         self.proxy = proxy
         self.reports: list[EvictionReport] = []
         self.seconds = 0.0
-        self._session = session
-        self._root = root
+        self._session = served.session
+        self._root = served.root
 
     async def get(self, path: str) -> tuple[int, bytes]:
         async with self._session.get(f"{self._root}/v2/docker.io/{NAME}/{path}") as response:
@@ -92,30 +88,15 @@ Start = Callable[..., AbstractAsyncContextManager[Cache]]
 def start(upstream: UpstreamServer, tmp_path: Path, aiohttp_server: AiohttpServer) -> Start:
     @asynccontextmanager
     async def start_one(**options: Any) -> AsyncIterator[Cache]:
-        proxy = ProxySettings(upstreams=(UpstreamOptions(prefix="docker.io", urls=(upstream.url,)),), **options)
+        proxy = ProxySettings(upstreams=(docker_io(upstream),), **options)
         storage = StorageSettings(
             kind=StorageKind.FILESYSTEM,
             filesystem=FilesystemSettings(root_directory=str(tmp_path)),
             garbage_collection=GarbageCollectionSettings(settle_seconds=1.0),
         )
         settings = Settings(storage=storage, proxy=proxy)
-        application = build_server(build_server_parts(settings), Observers())
-        app = create_app(
-            application.registry,
-            settings,
-            authenticator=application.authenticator,
-            policy=application.policy,
-            upload_secret=application.upload_secret,
-            now=utc_now,
-            audit_log=application.audit_log,
-            operations=operations_of(application),
-            lifetimes=[opened(application)],
-            origins=application.origins,
-        )
-        server = await aiohttp_server(app, auto_decompress=False)
-        async with ClientSession(auto_decompress=False) as session:
-            yield Cache(session, str(server.make_url("/")).rstrip("/"), application, proxy)
-        await server.close()
+        async with served_application(settings, aiohttp_server) as served:
+            yield Cache(served, proxy)
 
     return start_one
 

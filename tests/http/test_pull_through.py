@@ -6,15 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import ClientSession
 from pytest_aiohttp import AiohttpServer
 
-from adapters.upstream.options import UpstreamOptions
-from config.container import Observers, ServerApplication, build_server, build_server_parts, utc_now
 from config.settings import FilesystemSettings, ProxySettings, Settings, StorageKind, StorageSettings
-from entrypoints.http.app import create_app
-from entrypoints.http.operations import operations_of
-from entrypoints.opening import opened
+from tests.support.cache_application import ServedApplication, docker_io, served_application
 from tests.support.oci import make_image
 from tests.support.upstream_server import UpstreamServer
 
@@ -31,10 +26,10 @@ def upstream() -> Iterator[UpstreamServer]:
 class Cache:
     """A registry with the upstream below `docker.io`, and a client."""
 
-    def __init__(self, session: ClientSession, root: str, application: ServerApplication) -> None:
-        self.session = session
-        self.root = root
-        self.application = application
+    def __init__(self, served: ServedApplication) -> None:
+        self.session = served.session
+        self.root = served.root
+        self.application = served.application
 
     async def get(self, path: str, **headers: str) -> tuple[int, bytes, Any]:
         async with self.session.get(f"{self.root}/v2/{path}", headers=headers) as response:
@@ -49,26 +44,10 @@ def cache(upstream: UpstreamServer, tmp_path: Path, aiohttp_server: AiohttpServe
             storage=StorageSettings(
                 kind=StorageKind.FILESYSTEM, filesystem=FilesystemSettings(root_directory=str(tmp_path))
             ),
-            proxy=ProxySettings(upstreams=(UpstreamOptions(prefix="docker.io", urls=(upstream.url,)),)),
+            proxy=ProxySettings(upstreams=(docker_io(upstream),)),
         )
-        parts = build_server_parts(settings)
-        application = build_server(parts, Observers())
-        app = create_app(
-            application.registry,
-            settings,
-            authenticator=application.authenticator,
-            policy=application.policy,
-            upload_secret=application.upload_secret,
-            now=utc_now,
-            audit_log=application.audit_log,
-            operations=operations_of(application),
-            lifetimes=[opened(application)],
-            origins=application.origins,
-        )
-        server = await aiohttp_server(app, auto_decompress=False)
-        async with ClientSession(auto_decompress=False) as session:
-            yield Cache(session, str(server.make_url("/")).rstrip("/"), application)
-        await server.close()
+        async with served_application(settings, aiohttp_server) as served:
+            yield Cache(served)
 
     return start
 
