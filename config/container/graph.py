@@ -280,14 +280,12 @@ class Container(Schedules):
         summaries,
         is_immutable=tag_immutability,
         referrers=referrers.provided.page,
-        pulls=summaries.provided.last_pulls,
         page_size_max=settings.provided.tags.tags_max,
     )
     repository_lists = Singleton(
         RepositoryLists,
         summaries,
         catalog=catalog.provided.page,
-        table=summaries.provided.known_repositories,
         page_size_max=settings.provided.catalog.entries_max,
     )
     registry = Singleton(

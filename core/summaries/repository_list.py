@@ -4,7 +4,7 @@ A caller learns nothing of repositories that it may not see: they are left out b
 """
 
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, Self
 
@@ -13,7 +13,7 @@ from core.errors import InvalidInputError, NameUnknownError, PaginationInvalidEr
 from core.model.names import NAME_LENGTH_MAX, RepositoryName
 from core.model.pagination import Page
 from core.summaries.paging import PAGE_SIZE_DEFAULT, Cut, KeyKind, Slice, SortedNames, Sorting, microseconds
-from core.summaries.service import RepositorySummary, SummaryService
+from core.summaries.service import RepositorySummary, RepositoryTable, SummaryService
 from core.summaries.tag_list import time_text
 
 NAMES_MAX: Final = 100_000
@@ -41,10 +41,6 @@ class CatalogPages(Protocol):
 
     async def __call__(self, n: int | None, last: str | None, *, sees: Sees = None) -> Page[RepositoryName]:
         """Return the first `n` visible names after `last`, ascending by code point."""
-
-
-Table = Callable[[], Awaitable[Mapping[RepositoryName, RepositorySummary]]]
-"""Returns the known details of all repositories; they may be a minute old."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +104,6 @@ class RepositoryLists:
     Args:
         summaries: answers questions about repositories.
         catalog: returns the names.
-        table: returns the known details; None if there is no table.
         page_size_max: the largest page, of the catalog too.
         names_max: maximum number of repositories that are sorted by another key than the name.
     """
@@ -118,13 +113,11 @@ class RepositoryLists:
         summaries: SummaryService,
         *,
         catalog: CatalogPages,
-        table: Table | None = None,
         page_size_max: int,
         names_max: int = NAMES_MAX,
     ) -> None:
         self._summaries = summaries
         self._catalog = catalog
-        self._table = table
         self._page_size_max = page_size_max
         self._names_max = names_max
 
@@ -139,7 +132,7 @@ class RepositoryLists:
         if size > self._page_size_max:
             raise PaginationInvalidError(f"n must be between 0 and {self._page_size_max}", detail={"n": size})
         shown = _restrict(query.text, sees)
-        table = await self._table() if self._table else {}
+        table = await self._summaries.table()
         is_complete = True
         if query.sorting == _BY_NAME:
             part = await (self._before if query.cut.before else self._after)(query.cut, size, shown)
@@ -148,7 +141,8 @@ class RepositoryLists:
             kind = _KEYS[query.sorting.key]
             values = [(name, _value(query.sorting.key, name, table)) for name in names]
             if query.sorting.key != "name":
-                is_complete = is_complete and all(name in table and table[name].is_complete for name in names)
+                known = (_known(name, table) for name in names)
+                is_complete = is_complete and all(summary and summary.is_complete for summary in known)
             in_order = SortedNames(values, kind, is_descending=query.sorting.is_descending)
             part = in_order.page(query.cut, size_max=self._page_size_max)
         items = await self._describe(part.names, table)
@@ -199,19 +193,18 @@ class RepositoryLists:
                 yield name
             last, has_more = (page.items[-1] if page.items else last), page.has_more
 
-    async def _describe(
-        self, names: Sequence[RepositoryName], table: Mapping[RepositoryName, RepositorySummary]
-    ) -> Sequence[RepositoryDetails]:
-        unknown = [name for name in names if name not in table][:UNKNOWN_MAX]
-        summaries = dict(zip(unknown, await map_bounded(self._read, unknown, at_once=2), strict=True))
-        return [RepositoryDetails(name=name, summary=table.get(name) or summaries.get(name)) for name in names]
+    async def _describe(self, names: Sequence[RepositoryName], table: RepositoryTable) -> Sequence[RepositoryDetails]:
+        known = {name: _known(name, table) for name in names}
+        unknown = [name for name, summary in known.items() if summary is None][:UNKNOWN_MAX]
+        known |= dict(zip(unknown, await map_bounded(self._read, unknown, at_once=2), strict=True))
+        return [RepositoryDetails(name=name, summary=known[name]) for name in names]
 
-    async def _read(self, name: RepositoryName) -> RepositorySummary | None:
+    async def _read(self, name: RepositoryName) -> RepositorySummary:
         try:
             return await self._summaries.repository(name, built_max=_BUILT_MAX)
         except NameUnknownError:
             # Deleted meanwhile, or by another registry, whose deletions the index does not know.
-            return None
+            return _without_tags(name)
 
 
 def _restrict(text: str, sees: Sees) -> Sees:
@@ -220,10 +213,19 @@ def _restrict(text: str, sees: Sees) -> Sees:
     return lambda name: text in name and (sees is None or sees(name))
 
 
-def _value(key: str, name: RepositoryName, table: Mapping[RepositoryName, RepositorySummary]) -> Any:
+def _known(name: RepositoryName, table: RepositoryTable) -> RepositorySummary | None:
+    found = table.repositories.get(name)
+    return _without_tags(name) if found is None and table.is_complete else found
+
+
+def _without_tags(name: RepositoryName) -> RepositorySummary:
+    return RepositorySummary(name=name, tags=0, size=0, pushed_at=None)
+
+
+def _value(key: str, name: RepositoryName, table: RepositoryTable) -> Any:
     if key == "name":
         return name
-    summary = table.get(name)
+    summary = _known(name, table)
     if summary is None or (key == "size" and not summary.is_complete):
         return None
     match key:

@@ -126,10 +126,6 @@ class SummaryService:
         """
         return await self._tables.table()
 
-    async def known_repositories(self) -> Mapping[RepositoryName, RepositorySummary]:
-        """Return the rows of `table`."""
-        return (await self.table()).repositories
-
     async def last_pulls(self, name: RepositoryName) -> Mapping[Digest, datetime]:
         """Return the times of the last recorded pulls of a repository's manifests, by the store's clock.
 

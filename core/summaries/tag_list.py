@@ -2,7 +2,7 @@
 
 import json
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import MAXYEAR, MINYEAR, UTC, datetime
 from typing import Any, Final, Protocol, Self
@@ -56,10 +56,6 @@ class ReferrersOf(Protocol):
 
     async def __call__(self, name: RepositoryName, subject: Digest, /, *, n: int) -> Page[Descriptor]:
         """Return the first `n` referrers."""
-
-
-PullsOf = Callable[[RepositoryName], Awaitable[Mapping[Digest, datetime]]]
-"""Returns the times of the last known pulls of a repository's manifests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +187,6 @@ class TagLists:
         summaries: answers questions about tags and manifests.
         is_immutable: whether a tag is immutable.
         referrers: returns the referrers of a manifest.
-        pulls: returns the last known pulls; None if no pulls are recorded.
         page_size_max: the largest page.
         remembered_max: maximum number of tags of all sorted lists in memory.
     """
@@ -202,14 +197,12 @@ class TagLists:
         *,
         is_immutable: Callable[[RepositoryName, Tag], bool],
         referrers: ReferrersOf,
-        pulls: PullsOf | None = None,
         page_size_max: int,
         remembered_max: int = REMEMBERED_TAGS,
     ) -> None:
         self._summaries = summaries
         self._is_immutable = is_immutable
         self._referrers = referrers
-        self._pulls = pulls
         self._page_size_max = page_size_max
         self._remembered_max = remembered_max
         self._sorted: OrderedDict[tuple[RepositoryName, str, Sorting], SortedNames[Tag]] = OrderedDict()
@@ -249,7 +242,7 @@ class TagLists:
         return TagPage(items=items, previous=part.previous, following=part.following, is_complete=is_complete)
 
     async def _know(self, view: RepositoryView, query: TagQuery) -> _Known:
-        pulls = await self._pulls(view.name) if self._pulls else {}
+        pulls = await self._summaries.last_pulls(view.name)
         if query.platform is None and query.sorting.key != "size":
             return _Known({}, pulls)
         digests = list(dict.fromkeys(state.digest for tag, state in view.tags.items() if query.globs.match(tag)))

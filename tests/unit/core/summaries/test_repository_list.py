@@ -12,7 +12,7 @@ from core.model.names import RepositoryName
 from core.registry.catalog import CatalogService
 from core.summaries.paging import Cut
 from core.summaries.repository_list import UNKNOWN_MAX, RepositoryLists, RepositoryQuery
-from core.summaries.service import RepositorySummary, SummaryService
+from core.summaries.service import RepositorySummary, RepositoryTable, SummaryService
 from tests.support.core_services import NOW, CoreServices
 
 
@@ -22,11 +22,15 @@ def summary(name, tags=1, size=1, minutes=0, **members):
 
 
 class Counting(SummaryService):
-    """Summaries of repositories that exist; counts the questions."""
+    """Summaries of repositories that exist, and a table; counts the questions."""
 
-    def __init__(self, absent=()):
+    def __init__(self, absent=(), known=(), *, is_complete=False):
         self.absent = set(absent)
         self.asked = []
+        self.known = RepositoryTable(repositories={each.name: each for each in known}, is_complete=is_complete)
+
+    async def table(self):
+        return self.known
 
     async def repository(self, name, **_bounds):
         self.asked.append(name)
@@ -38,18 +42,12 @@ class Counting(SummaryService):
 class Lists:
     """A list of repositories of an in-memory catalog."""
 
-    def __init__(self, names, known=(), *, page_size_max=1000, absent=(), **options):
+    def __init__(self, names, known=(), *, page_size_max=1000, absent=(), is_complete=False, **options):
         self.names = names
         self.index = InMemoryCatalogIndex()
-        self.summaries = Counting(absent)
-        self.known = {each.name: each for each in known}
+        self.summaries = Counting(absent, known, is_complete=is_complete)
         catalog = CatalogService(self.index, storage=CoreServices().storage, page_size_max=page_size_max)
-        self.lists = RepositoryLists(
-            self.summaries, catalog=catalog.page, table=self.table, page_size_max=page_size_max, **options
-        )
-
-    async def table(self):
-        return self.known
+        self.lists = RepositoryLists(self.summaries, catalog=catalog.page, page_size_max=page_size_max, **options)
 
     async def page(self, *, sees=None, n=None, last="", before="", **query):
         for name in self.names:
@@ -141,11 +139,16 @@ async def test_repositories_without_tags_have_no_push():
     assert page.is_complete
 
 
-async def test_deleted_repositories_have_no_details():
-    page = await Lists("ab", KNOWN, absent="b").page(sort="-name")
-    page = await Lists(["a", "x"], KNOWN, absent=["x"]).page()
-    assert [item.as_json().keys() for item in page.items] == [{"name", "tags", "size", "pushed"}, {"name"}]
-    assert not page.is_complete
+async def test_names_of_deleted_repositories_have_no_tags():
+    lists = Lists(["a", "x"], KNOWN, absent=["x"])
+    page = await lists.page()
+    assert page.items[1].as_json() == {"name": "x", "tags": 0, "size": 0}
+    assert page.is_complete
+    assert lists.summaries.asked == ["x"]
+    lists = Lists(["a", "x"], KNOWN, is_complete=True)
+    page = await lists.page(sort="-tags")
+    assert page.items[1].as_json() == {"name": "x", "tags": 0, "size": 0}
+    assert (page.is_complete, lists.summaries.asked) == (True, [])
 
 
 async def test_few_unknown_repositories_are_read():
@@ -153,15 +156,7 @@ async def test_few_unknown_repositories_are_read():
     page = await lists.page()
     assert len(lists.summaries.asked) == UNKNOWN_MAX
     assert (len(page.items), page.is_complete) == (30, False)
-
-
-async def test_without_table_the_store_is_read():
-    lists = Lists(["a"])
-    catalog = CatalogService(lists.index, storage=CoreServices().storage)
-    await lists.index.add(RepositoryName("a"))
-    plain = RepositoryLists(lists.summaries, catalog=catalog.page, page_size_max=10)
-    page = await plain.page(RepositoryQuery(), sees=None)
-    assert [item.as_json()["tags"] for item in page.items] == [1]
+    assert page.items[-1].as_json() == {"name": "r29"}
 
 
 async def test_text_selects_by_a_part_of_the_name():

@@ -81,7 +81,6 @@ async def test_changes_since_the_last_fold_are_applied(store, service):
     assert {name: row.tags for name, row in found.repositories.items()} == {LONG: 1, OTHER: 9, NAME: 1}
     assert list(found.repositories) == sorted(found.repositories)
     assert found.is_complete
-    assert await service.known_repositories() == found.repositories
 
 
 async def test_a_later_change_is_applied_too_and_nothing_is_read_twice(store, service):

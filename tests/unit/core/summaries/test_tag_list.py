@@ -116,22 +116,9 @@ async def test_orders(registry, services):
     assert await names(registry, sort="pulled") == ["latest", "v1.10.0", "v1.9.0"]
 
 
-async def test_pulls_are_shown_and_ordered(registry, services):
-    config, content = image(layers=2)
-    digest = await push(registry, services, "b", content=content, config=config)
-    await push(registry, services, "a")
-
-    async def pulls(_name):
-        return {digest: NOW}
-
-    lists = TagLists(
-        registry.summaries,
-        is_immutable=lambda *_: False,
-        referrers=services.referrers.page,
-        pulls=pulls,
-        page_size_max=9,
-    )
-    page = await lists.page(NAME, TagQuery.parse(sort="-pulled"))
+async def test_pulls_are_shown_and_ordered():
+    summaries = Fixed("ab", pulls={Digest.of(b"b"): NOW})
+    page = await lists_of(summaries).page(NAME, TagQuery.parse(sort="-pulled"))
     assert [(item.tag, item.pulled_at) for item in page.items] == [("b", NOW), ("a", None)]
     assert page.items[0].as_json()["pulled"] == "2026-11-24T03:47:56.123456Z"
 
@@ -205,13 +192,18 @@ async def test_referrers_are_listed_for_each_tag(registry, services):
 class Fixed(SummaryService):
     """Summaries of a repository with fixed tags, which counts the questions."""
 
-    def __init__(self, tags, summaries=()):
+    def __init__(self, tags, summaries=(), pulls=None):
+        self.pulls = pulls or {}
         self.tags = {Tag(tag): TagState(digest=Digest.of(tag.encode()), pushed_at=NOW) for tag in sorted(tags)}
         self.summaries = {summary.digest: summary for summary in summaries}
         self.asked = []
 
     async def view(self, name):
         return RepositoryView(name=name, tags=self.tags, version=str(len(self.tags)))
+
+    async def last_pulls(self, name):
+        del name
+        return self.pulls
 
     async def describe(self, name, digests, **_bounds):
         del name
