@@ -41,6 +41,8 @@ class AuditAction(StrEnum):
     NOTIFICATIONS_STATUS = "notifications.status"
     NOTIFICATIONS_REPLAY = "notifications.replay"
     READONLY_STATUS = "readonly.status"
+    SEARCH = "search"
+    PING = "ping"
     READONLY_ON = "readonly.on"
     READONLY_OFF = "readonly.off"
     COMMAND = "command"

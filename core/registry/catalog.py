@@ -116,6 +116,16 @@ class CatalogService:
             self._note_outage(error)
             raise
 
+    def reader(
+        self, *, sees: Callable[[RepositoryName], bool] | None = None
+    ) -> Callable[[int, str], Awaitable[Page[RepositoryName]]]:
+        """Return a function that reads the next names after a text: at most this many, and at most a page."""
+
+        async def read(count: int, after: str) -> Page[RepositoryName]:
+            return await self.page(min(count, self._page_size_max), after, sees=sees)
+
+        return read
+
     def _shown(self, sees: Callable[[RepositoryName], bool] | None) -> Callable[[RepositoryName], bool] | None:
         # An index that is read from storage, or was filled under another configuration, has unlisted names too.
         lists = self._lists

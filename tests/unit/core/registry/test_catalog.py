@@ -126,6 +126,12 @@ class TestPage:
         page = await CatalogService(index, storage=storage, page_size_max=7).page(None, None)
         assert len(page.items) == 7
 
+    async def test_reader_obeys_the_maximum_and_hides_names(self, index, storage):
+        read = CatalogService(index, storage=storage, page_size_max=7).reader(sees=lambda name: name != "app-001")
+        assert list((await read(2, "")).items) == ["app-000", "app-002"]
+        page = await read(1_000, "app-140")
+        assert (page.items[0], len(page.items), page.has_more) == ("app-141", 7, True)
+
     async def test_page_begins_after_last(self, service):
         page = await service.page(2, "app-147")
         assert (list(page.items), page.has_more) == (["app-148", "app-149"], False)
