@@ -31,6 +31,7 @@ from entrypoints.http.handlers.repositories import RepositoryHandlers
 from entrypoints.http.handlers.retention import RetentionHandlers
 from entrypoints.http.handlers.tag_history import TagHistoryHandlers
 from entrypoints.http.handlers.trash import TrashHandlers
+from entrypoints.http.handlers.search import SearchHandlers
 from entrypoints.http.handlers.uploads import UploadHandlers
 from entrypoints.http.keys import IN_FLIGHT, RUNTIME_FLAGS
 from entrypoints.http.middleware.cache_status import mark_freshness
@@ -165,6 +166,7 @@ def _handlers(
     repositories = RepositoryHandlers(registry, urls=urls)
     history = TagHistoryHandlers(registry, urls=urls)
     details = DetailHandlers(registry, urls=urls)
+    search = SearchHandlers(registry, urls=urls)
     return {
         (Resource.BASE, "GET"): get_base,
         (Resource.BASE, "HEAD"): get_base,
@@ -190,6 +192,9 @@ def _handlers(
         (Resource.TAG_DETAILS, "GET"): details.tags,
         (Resource.EXTENSIONS, "GET"): details.extensions,
         (Resource.REPOSITORY_EXTENSIONS, "GET"): details.extensions,
+        (Resource.SEARCH, "GET"): search.search,
+        (Resource.V1_SEARCH, "GET"): search.search_v1,
+        (Resource.V1_PING, "GET"): search.ping_v1,
     }
 
 

@@ -12,6 +12,7 @@ from aiohttp.typedefs import Handler
 from core.errors import DeniedError, NameInvalidError, UnauthenticatedError, UploadInvalidError
 from core.model.access import (
     ADMINISTRATION,
+    ANONYMOUS,
     CATALOG,
     OPEN,
     Access,
@@ -50,6 +51,8 @@ _ADMINISTRATIVE: Final[frozenset[Resource]] = frozenset(
     {Resource.TRASH, Resource.TRASH_ENTRY, Resource.READ_ONLY, Resource.RETENTION, Resource.NOTIFICATIONS}
 )
 """Resources of the whole registry that require `ADMINISTRATION`; all others require the right to list repositories."""
+_PUBLIC: Final = frozenset({Resource.V1_PING})
+"""Resources that require no authentication: `docker search` sends the ping without credentials."""
 _OUTLIVES: Final = frozenset({"GET", "HEAD", "PATCH", "PUT"})
 """Methods allowed in an upload session after its token has expired; a `DELETE` is not part of a push."""
 _LEEWAY: Final = timedelta(seconds=60)
@@ -134,6 +137,9 @@ class Authorizer:
             TooManyRequestsError: too many credentials wait for verification.
         """
         target = request[TARGET]
+        if target.resource in _PUBLIC:
+            request[CALLER] = Caller(principal=ANONYMOUS, policy=self._policy)
+            return await handler(request)
         accesses = accesses_of(target, request.method, request.query.get("from"))
         principal = await self._identify(request, target, accesses)
         self._decide(request, principal, accesses)

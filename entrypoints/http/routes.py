@@ -39,6 +39,9 @@ class Resource(Enum):
     TAG_DETAILS = auto()
     EXTENSIONS = auto()
     REPOSITORY_EXTENSIONS = auto()
+    SEARCH = auto()
+    V1_SEARCH = auto()
+    V1_PING = auto()
 
 
 class Right(Enum):
@@ -100,6 +103,9 @@ ENDPOINTS: Final = (
     Endpoint(Resource.TAG_DETAILS, "GET", Right.READ, AuditAction.TAGS_LIST, _OURS),
     Endpoint(Resource.EXTENSIONS, "GET", Right.READ, AuditAction.EXTENSIONS_LIST, "OCI's extension _oci"),
     Endpoint(Resource.REPOSITORY_EXTENSIONS, "GET", Right.READ, AuditAction.EXTENSIONS_LIST, "OCI's extension _oci"),
+    Endpoint(Resource.SEARCH, "GET", Right.READ, AuditAction.SEARCH, _OURS),
+    Endpoint(Resource.V1_SEARCH, "GET", Right.READ, AuditAction.SEARCH, "search of v1 registries"),
+    Endpoint(Resource.V1_PING, "GET", Right.READ, AuditAction.PING, "ping of v1 registries"),
 )
 
 METHODS: Final[Mapping[Resource, tuple[str, ...]]] = {
@@ -133,6 +139,7 @@ _REGISTRY_MODULES: Final[Mapping[str, Resource]] = {
     "retention": Resource.RETENTION,
     "notifications": Resource.NOTIFICATIONS,
     "repositories": Resource.REPOSITORY_DETAILS,
+    "search": Resource.SEARCH,
 }
 """Resources at `/v2/_sohu/registry/<module>`."""
 _REGISTRY_ITEMS: Final[Mapping[str, Resource]] = {"trash": Resource.TRASH_ENTRY}
@@ -153,6 +160,12 @@ _OCI: Final = "/_oci"
 _EXTENSION_COMPONENTS: Final = frozenset({"registry", "ext", "tag-history", *_REPOSITORY_ITEMS})
 _DISCOVER: Final = "_oci/ext/discover"
 """The list of extensions, of the registry or of a repository (OCI distribution-spec, `extensions/_oci.md`)."""
+_OUTSIDE: Final = {
+    "/v2": _BASE,
+    "/v1/search": Target(Resource.V1_SEARCH),
+    "/v1/_ping": Target(Resource.V1_PING),
+}
+"""The paths that do not begin with `API_ROOT`."""
 _BY_PARENT: Final = {
     "manifests": Resource.MANIFEST,
     "blobs": Resource.BLOB,
@@ -166,7 +179,7 @@ def match(path: str) -> Target | None:
     One trailing slash is ignored if it has no meaning.
     """
     if not path.startswith(API_ROOT):
-        return _BASE if path == "/v2" else None
+        return _OUTSIDE.get(path)
     rest = path[len(API_ROOT) :]
     if not rest:
         return _BASE

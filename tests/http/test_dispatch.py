@@ -26,6 +26,10 @@ DIGEST = Digest.of(b"")
         ("/v2", Target(Resource.BASE)),
         ("/v2/", Target(Resource.BASE)),
         ("/v2/_catalog", Target(Resource.CATALOG)),
+        ("/v1/search", Target(Resource.V1_SEARCH)),
+        ("/v1/_ping", Target(Resource.V1_PING)),
+        ("/v2/_sohu/registry/search", Target(Resource.SEARCH)),
+        ("/v2/_sohu/registry/search/x", None),
         ("/v2/a/tags/list", Target(Resource.TAG_LIST, "a")),
         ("/v2/a/tags/list/", Target(Resource.TAG_LIST, "a")),
         ("/v2/a/b/manifests/1.0", Target(Resource.MANIFEST, "a/b", "1.0")),
@@ -38,7 +42,10 @@ DIGEST = Digest.of(b"")
         ("/v2/a/referrers/x", Target(Resource.REFERRERS, "a", "x")),
         ("/v2/a/b/_oci/tag-history/v1", Target(Resource.TAG_HISTORY, "a/b", "v1")),
         *[(path, None) for path in ("/v2/_oci/tag-history/v1", "/v2/a/tag-history/v1", "/v2/a/_sohu/tag-history/v1")],
-        *[(path, None) for path in ("/", "/v1/", "/v2x", "/v2/a", "/v2/a/b", "/v2/manifests/x", "/v2//tags/list")],
+        *[
+            (path, None)
+            for path in ("/", "/v1/", "/v1/search/", "/v2x", "/v2/a", "/v2/a/b", "/v2/manifests/x", "/v2//tags/list")
+        ],
         *[(path, None) for path in ("/v2/a/tags/other", "/v2/a/uploads/x", "/v2/a/manifests//")],
     ],
 )

@@ -34,6 +34,9 @@ HANDLER_NAMES: Final = {
     Resource.RETENTION: "retention",
     Resource.REPOSITORY_RETENTION: "repository_retention",
     Resource.NOTIFICATIONS: "notifications",
+    Resource.SEARCH: "search",
+    Resource.V1_SEARCH: "v1_search",
+    Resource.V1_PING: "v1_ping",
 }
 """Distribution's handler names, and similar names for resources that distribution lacks."""
 ELSEWHERE: Final = "other"

@@ -32,6 +32,9 @@ ROUTES: Final = {
     Resource.RETENTION: "/v2/_sohu/registry/retention",
     Resource.REPOSITORY_RETENTION: "/v2/{name}/_sohu/registry/retention",
     Resource.NOTIFICATIONS: "/v2/_sohu/registry/notifications",
+    Resource.SEARCH: "/v2/_sohu/registry/search",
+    Resource.V1_SEARCH: "/v1/search",
+    Resource.V1_PING: "/v1/_ping",
 }
 
 
