@@ -14,7 +14,7 @@ from tests.support.tools import ToolMissingError, find_tool
 settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any-machine")
 
-pytest_plugins = ["tests.support.mariadb_fixtures"]
+pytest_plugins = ["tests.support.daemon_fixtures", "tests.support.mariadb_fixtures"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

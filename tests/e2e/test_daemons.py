@@ -1,39 +1,16 @@
 """The daemons docker and containerd push to this registry and pull from it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
 
-from tests.support.daemons import ContainerdDaemon, Ctr, Docker, DockerDaemon, daemon_folder
+from tests.support.daemons import ContainerdDaemon, Ctr, Docker, DockerDaemon
 from tests.support.oci import make_image, make_multi_platform_index, write_layout
 from tests.support.processes import RegistryServer
 from tests.support.registry_client import RegistryClient
 
 pytestmark = pytest.mark.e2e
-
-
-@pytest.fixture(scope="module")
-def folder(
-    unavailable: Callable[[str], NoReturn], tmp_path_factory: pytest.TempPathFactory, tool: Callable[[str], str]
-) -> Iterator[Path]:
-    for program in ("containerd", "ctr", "dockerd", "docker"):
-        tool(program)
-    with daemon_folder(tmp_path_factory.mktemp("daemons") / "files", unavailable) as path:
-        yield path
-
-
-@pytest.fixture(scope="module")
-def containerd(folder: Path) -> Iterator[ContainerdDaemon]:
-    with ContainerdDaemon(folder / "containerd") as daemon:
-        yield daemon
-
-
-@pytest.fixture(scope="module")
-def dockerd(folder: Path, containerd: ContainerdDaemon) -> Iterator[DockerDaemon]:
-    with DockerDaemon(folder / "docker", containerd, config={"insecure-registries": ["127.0.0.0/8"]}) as daemon:
-        yield daemon
 
 
 @pytest.fixture

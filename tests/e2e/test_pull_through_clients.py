@@ -1,10 +1,10 @@
 """The clients of `docs/pull-through-cache.md` pull with the documented files through a cache of three registries."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
@@ -23,7 +23,7 @@ from tests.support.cached_upstreams import (
     programs,
 )
 from tests.support.clients import CommandLineClient, Crane, Oras, Podman, Regctl, Skopeo
-from tests.support.daemons import ContainerdDaemon, Ctr, Docker, DockerDaemon, daemon_folder
+from tests.support.daemons import ContainerdDaemon, Ctr, Docker, DockerDaemon
 from tests.support.documents import documented_block
 from tests.support.oci import contents_of
 from tests.support.registry_client import RegistryClient
@@ -62,28 +62,15 @@ def new_client(tool: Callable[[str], str], topology: CachedUpstreams, tmp_path: 
 
 
 @pytest.fixture(scope="module")
-def folder(
-    unavailable: Callable[[str], NoReturn], tmp_path_factory: pytest.TempPathFactory, tool: Callable[[str], str]
-) -> Iterator[Path]:
-    for program in ("containerd", "ctr", "dockerd", "docker"):
-        tool(program)
-    with daemon_folder(tmp_path_factory.mktemp("daemons") / "files", unavailable) as path:
-        yield path
-
-
-@pytest.fixture(scope="module")
-def containerd(folder: Path) -> Iterator[ContainerdDaemon]:
-    with ContainerdDaemon(folder / "containerd") as daemon:
-        yield daemon
-
-
-@pytest.fixture(scope="module")
-def docker(folder: Path, containerd: ContainerdDaemon, topology: CachedUpstreams) -> Iterator[Docker]:
+def docker_configuration(topology: CachedUpstreams) -> Mapping[str, Any]:
     document = json.loads(documented_block(PAGE, "dockerd", "json").replace(DOCUMENTED_URL, topology.cache.url))
     # The tests have no certificate.
-    document["insecure-registries"] = ["127.0.0.0/8"]
-    with DockerDaemon(folder / "docker", containerd, config=document) as daemon:
-        yield Docker(folder / "home", topology.cache.host, daemon)
+    return {**document, "insecure-registries": ["127.0.0.0/8"]}
+
+
+@pytest.fixture(scope="module")
+def docker(daemons_folder: Path, dockerd: DockerDaemon, topology: CachedUpstreams) -> Docker:
+    return Docker(daemons_folder / "home", topology.cache.host, dockerd)
 
 
 @pytest.fixture
