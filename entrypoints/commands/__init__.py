@@ -19,6 +19,7 @@ _MODULES: Final = (
     "repository",
     "retention",
     "tags",
+    "search",
     "trash",
     "usage",
     "verify",
