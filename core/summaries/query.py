@@ -14,6 +14,7 @@ from typing import Final
 
 from core.errors import InvalidInputError
 from core.model.digest import SHA256, SHA512, Digest
+from core.model.media_types import IMAGE_CONFIGS
 from core.model.names import RepositoryName, Tag
 from core.summaries.manifest_summary import ManifestSummary
 
@@ -99,7 +100,8 @@ class Facts:
         self.annotations = _folded(entry for each in self._described for entry in each.annotations.items())
         self.contents = summary.contents
         self.media_type = summary.media_type.casefold()
-        self.artifact_type = summary.artifact_type.casefold()
+        # An image has the type of its config here, which describes no artifact.
+        self.artifact_type = "" if summary.artifact_type in IMAGE_CONFIGS else summary.artifact_type.casefold()
         self.platforms = [platform.text.casefold().split("/") for platform in summary.platforms]
 
     def find(self, key: str) -> str:

@@ -8,7 +8,6 @@ that a client may not see: hidden repositories are neither opened nor counted.
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from core.concurrency import map_bounded, slices
@@ -16,9 +15,10 @@ from core.errors import NameUnknownError, PaginationInvalidError
 from core.model.digest import Digest
 from core.model.names import RepositoryName, Tag
 from core.model.pagination import Page
-from core.summaries.manifest_summary import ManifestSummary, PlatformSummary
+from core.summaries.manifest_summary import ManifestSummary
 from core.summaries.query import Facts, Query
 from core.summaries.service import RepositoryView, SummaryService, TagState
+from core.summaries.tag_list import summary_json, time_text
 
 HITS_DEFAULT: Final = 100
 HITS_MAX: Final = 1_000
@@ -54,14 +54,9 @@ class Hit:
         """Return the members that clients get; those that are unknown or empty are left out."""
         members: dict[str, Any] = {"repository": self.repository, "tag": self.tag}
         if self.state is not None:
-            members |= {"digest": self.state.digest, "pushed": _time_text(self.state.pushed_at)}
-        if (summary := self.summary) is not None:
-            members |= {
-                "mediaType": summary.media_type,
-                "artifactType": summary.artifact_type or None,
-                "size": summary.size,
-                "platforms": [_platform_json(platform) for platform in summary.platforms],
-            }
+            members |= {"digest": self.state.digest, "pushed": time_text(self.state.pushed_at)}
+        if self.summary is not None:
+            members |= summary_json(self.summary)
         members["matched"] = self.matched
         return {key: value for key, value in members.items() if value is not None}
 
@@ -309,16 +304,6 @@ def _first_image(summary: ManifestSummary, others: Mapping[Digest, ManifestSumma
     if not summary.platforms or summary.platforms[0].digest == summary.digest:
         return None
     return others.get(summary.platforms[0].digest)
-
-
-def _time_text(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
-
-
-def _platform_json(platform: PlatformSummary) -> dict[str, object]:
-    variant = {"variant": platform.variant} if platform.variant else {}
-    described = {"os": platform.os, "architecture": platform.architecture, **variant}
-    return {**described, "digest": platform.digest, "size": platform.size}
 
 
 def _sorted(query: Query) -> tuple[str, ...]:

@@ -139,14 +139,10 @@ class TagDetails:
         members: dict[str, Any] = {
             "name": self.tag,
             "digest": self.state.digest,
-            "mediaType": summary and _shorten(summary.media_type),
-            "artifactType": _artifact_type(summary) if summary else None,
-            "size": summary and summary.size,
+            **(summary_json(summary) if summary else {}),
             "pushed": time_text(self.state.pushed_at),
             "pushedBy": self.state.pushed_by or None,
             "pulled": self.pulled_at and time_text(self.pulled_at),
-            "created": _created(summary) if summary else None,
-            "platforms": [_platform_json(each) for each in summary.platforms[:PLATFORMS_MAX]] if summary else None,
             "immutable": self.is_immutable,
         }
         if self.referrers is not None:
@@ -312,6 +308,18 @@ def _filter(view: RepositoryView, query: TagQuery, known: _Known) -> Callable[[T
 
 def _variant(architecture: str, variant: str) -> str:
     return _SAME_VARIANTS.get((architecture, variant), variant)
+
+
+def summary_json(summary: ManifestSummary) -> dict[str, Any]:
+    """Return the members of a manifest in lists, without those that are unknown or empty."""
+    members: dict[str, Any] = {
+        "mediaType": _shorten(summary.media_type),
+        "artifactType": _artifact_type(summary),
+        "size": summary.size,
+        "created": _created(summary),
+        "platforms": [_platform_json(each) for each in summary.platforms[:PLATFORMS_MAX]],
+    }
+    return {key: value for key, value in members.items() if value is not None}
 
 
 def _platform_json(platform: PlatformSummary) -> dict[str, object]:

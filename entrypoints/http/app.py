@@ -29,9 +29,9 @@ from entrypoints.http.handlers.notifications import NotificationHandlers
 from entrypoints.http.handlers.read_only import ReadOnlyHandlers
 from entrypoints.http.handlers.repositories import RepositoryHandlers
 from entrypoints.http.handlers.retention import RetentionHandlers
+from entrypoints.http.handlers.search import SearchHandlers
 from entrypoints.http.handlers.tag_history import TagHistoryHandlers
 from entrypoints.http.handlers.trash import TrashHandlers
-from entrypoints.http.handlers.search import SearchHandlers
 from entrypoints.http.handlers.uploads import UploadHandlers
 from entrypoints.http.keys import IN_FLIGHT, RUNTIME_FLAGS
 from entrypoints.http.middleware.cache_status import mark_freshness

@@ -12,7 +12,7 @@ from core.model.digest import Digest
 from core.summaries.query import LENGTH_MAX
 from core.summaries.search import OPENED_MAX
 from tests.http.conftest import error_codes
-from tests.support.content import CONFIG_MEDIA_TYPE, image_manifest
+from tests.support.content import image_manifest
 from tests.support.htpasswd import basic, write_htpasswd
 
 URL = "/v2/_sohu/registry/search"
@@ -62,7 +62,6 @@ async def test_results_have_details(api):
         "tag": "v1",
         "digest": digest,
         "mediaType": media_types.OCI_MANIFEST,
-        "artifactType": CONFIG_MEDIA_TYPE,
         "platforms": [],
         "matched": ["label:team", "name"],
     }

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from core.errors import InvalidInputError
 from core.model.digest import Digest
-from core.model.media_types import OCI_INDEX, OCI_MANIFEST
+from core.model.media_types import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST
 from core.model.names import RepositoryName, Tag
 from core.summaries.manifest_summary import ManifestSummary, PlatformSummary
 from core.summaries.query import ENTRIES_MAX, LENGTH_MAX, TERMS_MAX, VALUE_LENGTH_MAX, Facts, Query, parse_query
@@ -115,6 +115,8 @@ def test_terms_match_their_fields(text: str, places: list[str] | None) -> None:
 
 def test_type_needs_an_artifact_type() -> None:
     assert found("type:*", ManifestSummary(digest=DIGEST, media_type=OCI_MANIFEST)) is None
+    image = ManifestSummary(digest=DIGEST, media_type=OCI_MANIFEST, artifact_type=OCI_CONFIG)
+    assert found("type:*", image) is None
 
 
 def test_index_has_the_labels_of_its_first_image() -> None:
