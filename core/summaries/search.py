@@ -29,10 +29,12 @@ OPENED_MAX: Final = 50
 TAGS_MAX: Final = 10_000
 """Number of tags after which a call ends."""
 BUILT_MAX: Final = 200
-"""Number of manifests without a known summary after which a call ends; it reads 400 at most."""
+"""Number of manifests without a known summary after which a call ends; it reads 700 at most."""
 _NAMES_AT_ONCE: Final = 1_000
 _OPENED_AT_ONCE: Final = 8
-_TAGS_AT_ONCE: Final = 100
+_TAGS_AT_ONCE: Final = 20
+_BUILT_AT_ONCE: Final = 500
+"""Maximum number of manifests that are read at once: 24 images in each of 20 indexes."""
 
 Names = Callable[[int, str], Awaitable[Page[RepositoryName]]]
 """Returns at most this many of the names that the caller may see, after this text."""
@@ -123,7 +125,7 @@ class Search:
             if view is None or not view.tags:
                 return None
             digest = max(view.tags.values(), key=lambda state: state.pushed_at).digest
-            return (await _Reader(self._summaries).facts(name, {digest})).get(digest)
+            return (await _Reader(self._summaries).facts(name, [digest])).get(digest)
 
         opened = names[:OPENED_MAX]
         found = zip(opened, await map_bounded(read, opened, at_once=_OPENED_AT_ONCE), strict=True)
@@ -146,28 +148,25 @@ class _Reader:
 
     async def facts(self, name: RepositoryName, digests: Collection[Digest]) -> Mapping[Digest, Facts]:
         """Return the properties of manifests; an index has the labels of its first image too."""
-        found = await self.read(name, digests, built_max=len(digests))
-        images = {
-            summary.platforms[0].digest
-            for summary in found.values()
-            if summary.platforms and summary.platforms[0].digest not in found
-        }
-        others = await self.read(name, images, built_max=len(images))
-        return {digest: Facts(summary, _first_image(summary, {**found, **others})) for digest, summary in found.items()}
+        found = await self.read(name, digests, built_max=_BUILT_AT_ONCE)
+        first = {digest: image for digest, summary in found.items() if (image := _first_image(summary))}
+        images = await self.read(name, set(first.values()), built_max=_BUILT_AT_ONCE)
+        return {digest: Facts(summary, images.get(first.get(digest, digest))) for digest, summary in found.items()}
 
     async def read(
         self, name: RepositoryName, digests: Collection[Digest], *, built_max: int
     ) -> Mapping[Digest, ManifestSummary]:
-        """Return summaries; at most `built_max` of those that are not known yet."""
+        """Return summaries; builds at most `built_max` of those that are not known yet."""
         if not digests:
             return {}
         known = await self._summaries.describe(name, digests, built_max=0)
-        unknown = sorted(set(digests) - known.keys())[:built_max]
-        self._built += len(unknown)
-        built = await self._summaries.describe(name, unknown, built_max=len(unknown)) if unknown else {}
-        found = {**known, **built}
-        self.is_complete = self.is_complete and found.keys() >= set(digests)
-        return found
+        unknown = [digest for digest in digests if digest not in known]
+        if not unknown:
+            return known
+        built = await self._summaries.describe(name, unknown, built_max=built_max) if built_max else {}
+        self._built += len(unknown) + sum(len(summary.platforms) - 1 for summary in built.values() if summary.platforms)
+        self.is_complete = self.is_complete and len(built) == len(unknown)
+        return {**known, **built}
 
 
 class _Run:
@@ -299,11 +298,10 @@ async def _view(summaries: SummaryService, name: RepositoryName) -> RepositoryVi
         return None
 
 
-def _first_image(summary: ManifestSummary, others: Mapping[Digest, ManifestSummary]) -> ManifestSummary | None:
-    """Return the first image of an index, if it is known; its labels and annotations count as those of the index."""
-    if not summary.platforms or summary.platforms[0].digest == summary.digest:
-        return None
-    return others.get(summary.platforms[0].digest)
+def _first_image(summary: ManifestSummary) -> Digest | None:
+    """Return the first image of an index that the repository holds."""
+    images = (platform.digest for platform in summary.platforms)
+    return next((image for image in images if image != summary.digest and image in summary.contents), None)
 
 
 def _sorted(query: Query) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from core.model.names import RepositoryName, Tag
 from core.model.pagination import Page
 from core.store import layout
 from core.summaries import search
+from core.summaries.changes import ChangeLog
 from core.summaries.manifest_summary import ManifestSummary
 from core.summaries.query import parse_query
 from core.summaries.search import Hit, Names, Search, SearchPage
@@ -25,13 +26,19 @@ from tests.support.core_services import NOW, CoreServices
 
 
 class CountingSummaries(SummaryService):
-    """Counts the repositories that are opened, and remembers summaries as the server does."""
+    """Counts the repositories that are opened, and the manifests that are summarized."""
 
     def __init__(self, services: CoreServices) -> None:
-        super().__init__(services.storage, services.tag_links)
+        super().__init__(
+            services.storage,
+            services.tag_links,
+            log=ChangeLog(services.storage),
+            clock=services.clock,
+            now=services.now,
+            offload=services.offload,
+        )
         self.opened: list[str] = []
         self.built = 0
-        self._known: dict[Digest, ManifestSummary] = {}
 
     @override
     async def view(self, name: RepositoryName) -> RepositoryView:
@@ -42,10 +49,10 @@ class CountingSummaries(SummaryService):
     async def describe(
         self, name: RepositoryName, digests: Collection[Digest], *, built_max: int = BUILT_MAX
     ) -> Mapping[Digest, ManifestSummary]:
-        unknown = [digest for digest in digests if digest not in self._known]
-        self.built += min(len(unknown), built_max)
-        self._known |= await super().describe(name, unknown, built_max=built_max)
-        return {digest: self._known[digest] for digest in digests if digest in self._known}
+        known = await super().describe(name, digests, built_max=0)
+        found = await super().describe(name, digests, built_max=built_max)
+        self.built += len(found) - len(known)
+        return found
 
 
 @pytest.fixture
@@ -181,6 +188,26 @@ async def test_index_is_found_by_the_labels_of_its_image(services: CoreServices,
     assert facts[name].find("team") == "x"
 
 
+async def test_index_without_its_first_image_is_searched(services: CoreServices, searching: Search) -> None:
+    name = RepositoryName("a")
+    image = await push(services, name, "linux", labels={"team": "x"})
+    stored = await services.manifests.get(name, image)
+    entries = [
+        descriptor(content, OCI_MANIFEST, platform={"os": os, "architecture": "amd64"})
+        for os, content in (("windows", b"an image that nobody copied"), ("linux", stored.content))
+    ]
+    document = json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}).encode()
+    digest = Digest.of(document)
+    for key in (
+        layout.blob_data(digest),
+        layout.revision_link(name, digest),
+        layout.tag_current_link(name, Tag("all")),
+    ):
+        await services.storage.write(key, document if key == layout.blob_data(digest) else digest.encode())
+    page = await searching.page(parse_query("label:team=x"), names=names_of("a"))
+    assert (texts(page.hits), page.is_complete) == (["a:all", "a:linux"], True)
+
+
 async def test_pages_are_the_whole_list_in_order(services: CoreServices, searching: Search) -> None:
     names = ["a", "a-b", "a.b", "a/b", "b0", "c"]
     for name in names:
@@ -264,7 +291,7 @@ async def test_tags_per_call_are_bounded(
     await push_many(services, "a", 250)
     await push_many(services, "b", 1)
     found = await pages(searching, "tag:t000", names_of("a", "b"))
-    assert [(texts(page.hits), page.last) for page in found] == [(["a:t000"], "a:t199"), (["b:t000"], None)]
+    assert [(texts(page.hits), page.last) for page in found] == [(["a:t000"], "a:t159"), (["b:t000"], None)]
 
 
 async def test_unreadable_manifests_make_a_page_incomplete(services: CoreServices, searching: Search) -> None:
@@ -291,7 +318,7 @@ async def test_newest_tag_describes_its_repository() -> None:
     await push(services, "a", "b", labels={"d": "new"})
     await push(services, "untagged")
     names = [RepositoryName(name) for name in ("a", "missing", "untagged")]
-    facts = await Search(SummaryService(services.storage, services.tag_links)).newest(names)
+    facts = await Search(CountingSummaries(services)).newest(names)
     assert {name: each.find("d") for name, each in facts.items()} == {"a": "new"}
 
 
