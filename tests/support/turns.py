@@ -5,9 +5,10 @@ request is carried out next, or lets time pass until the next sleeper wakes. The
 """
 
 import asyncio
+import itertools
 import math
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeVar
@@ -36,6 +37,7 @@ class Chooser(Protocol):
 @dataclass(eq=False)
 class _Request:
     actor: str
+    operation: str
     future: "asyncio.Future[None]"
     gives_up_at: float
 
@@ -48,20 +50,20 @@ class Stage:
     choose: Chooser
     patience: Mapping[str, float] = field(default_factory=dict)
     """Maximum duration of an actor's requests in seconds; unlimited without an entry."""
-    taken: list[str] = field(default_factory=list)
-    """Holder of each turn so far: an actor, or `TIME`."""
+    taken: list[tuple[str, str]] = field(default_factory=list)
+    """Each turn so far: an actor and its request, such as `write /a/b`, or `TIME` and nothing."""
 
     def __post_init__(self) -> None:
         self._waiting: list[_Request] = []
         self._daemons: list[asyncio.Task[Any]] = []
 
-    async def turn(self, actor: str) -> None:
-        """Wait for the actor's turn."""
+    async def turn(self, actor: str, operation: str) -> None:
+        """Wait for the actor's turn to carry out a request."""
         if AT_ONCE.get():
             return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         gives_up_at = self.time.clock() + self.patience.get(actor, math.inf)
-        self._waiting.append(_Request(actor, future, gives_up_at))
+        self._waiting.append(_Request(actor, operation, future, gives_up_at))
         await future
 
     def stand_by(self, daemon: Coroutine[Any, Any, Any]) -> None:
@@ -98,13 +100,14 @@ class Stage:
         until = self.time.until_next()
         can_wait = until is not None and self.time.clock() + until <= overdue
         chosen = self.choose(sorted(names), can_wait=can_wait) if names else TIME
-        self.taken.append(chosen)
         if chosen == TIME:
+            self.taken.append((TIME, ""))
             assert until is not None, "everybody waits for nothing"
             await self.time.advance(until)
             return
         request = next(request for request in self._waiting if request.actor == chosen)
         self._waiting.remove(request)
+        self.taken.append((chosen, request.operation))
         request.future.set_result(None)
 
 
@@ -118,12 +121,12 @@ class ActingBlobStorage(FaultyBlobStorage):
 
     @override
     async def begin(self, operation: str, key: str) -> None:
-        await self._stage.turn(self._actor)
+        await self._stage.turn(self._actor, f"{operation} {key}")
         await super().begin(operation, key)
 
     @override
     async def carry_out(self, operation: str, key: str, call: Callable[[], Awaitable[T]]) -> T:
-        await self._stage.turn(self._actor)
+        await self._stage.turn(self._actor, f"{operation} {key}")
         return await super().carry_out(operation, key, call)
 
 
@@ -131,13 +134,13 @@ _READS: Final = {"read", "stat", "walk", "walk_within", "list_children", "list_m
 
 
 def commute(one: str, other: str) -> bool:
-    """Return whether two requests, as `FaultyBlobStorage.operations` has them, have the same effect in either order."""
+    """Return whether two requests, as `Stage.taken` has them, have the same effect in either order."""
     kind, *keys = one.split(" ")
     other_kind, *other_keys = other.split(" ")
     if kind in _READS and other_kind in _READS:
         return True
     if "move" in {kind, other_kind}:
-        # Its record has no target.
+        # Its text has no target.
         return False
     return not any(a.startswith(b) or b.startswith(a) for a in keys for b in other_keys)
 
@@ -218,3 +221,59 @@ class PlannedChooser:
         # An actor that is done never waits again. Each wait uses up a turn, so that this ends.
         self._plan[0] = (actor, turns - 1)
         return turns > 0
+
+
+async def broken_by_two_switches(
+    play: Callable[[Chooser], Awaitable[tuple[Stage, Sequence[str]]]],
+    first: str,
+    second: str,
+    *,
+    starts: Iterable[int],
+    lengths: Sequence[int],
+) -> Sequence[str]:
+    """Let one actor run so far, then another so far, then the first to its end; return the first broken promises.
+
+    An order that differs from an earlier one only in requests that commute is not run.
+
+    Args:
+        play: plays one run, and returns its stage and the promises that it broke.
+        first: actor that is interrupted.
+        second: actor that interrupts it.
+        starts: numbers of turns after which the first actor is interrupted, ascending, without a gap.
+        lengths: numbers of turns of the second actor, ascending.
+    """
+    covered: dict[int, tuple[int, set[str]]] = {}
+    for start in starts:
+        ended_early: set[str] = set()
+        for length in lengths:
+            last_start, ended_early = covered.get(length, (-1, ended_early))
+            if start > last_start:
+                plan = [(first, start), (second, length), (first, 10_000)]
+                chooser = PlannedChooser(plan)
+                stage, broken = await play(chooser)
+                if broken:
+                    return [f"plan {plan}", *broken]
+                ended_early = chooser.ended_early
+                covered[length] = start + _swaps(stage.taken, first, second, start, length), ended_early
+            if second in ended_early:
+                # It goes no further, however long it may.
+                break
+        if first in ended_early:
+            break
+    return []
+
+
+def _swaps(taken: Sequence[tuple[str, str]], first: str, second: str, start: int, length: int) -> int:
+    """Return how many turns of `first` after those of `second` could as well come before them.
+
+    The store is the same then, and so is all that both actors see. Not so for the last request of an actor: its promise
+    is given and checked after it.
+    """
+    between, after = taken[start : start + length], taken[start + length :]
+    if any(actor != second for actor, _ in between):
+        return 0
+    ours = sum(actor == first for actor, _ in after)
+    swapped = itertools.takewhile(
+        lambda turn: turn[0] == first and all(commute(turn[1], operation) for _, operation in between), after
+    )
+    return min(len(list(swapped)), max(ours - 1, 0))

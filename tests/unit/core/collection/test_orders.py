@@ -6,7 +6,6 @@ If no process is suspended, a client that got 200 for a layer can also push the 
 """
 
 import contextlib
-import itertools
 import json
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -24,7 +23,7 @@ from tests.support.collecting_services import Store, push_image
 from tests.support.content import descriptor, image_index, image_manifest
 from tests.support.core_services import chunks
 from tests.support.promises import Promises
-from tests.support.turns import TIME, ActingBlobStorage, PlannedChooser, RandomChooser, Stage, commute
+from tests.support.turns import ActingBlobStorage, RandomChooser, Stage, broken_by_two_switches
 
 # Other tests run the same lines; measuring coverage here would double the time of this file.
 pytestmark = pytest.mark.no_cover
@@ -80,11 +79,9 @@ class Run:
         self.promises = Promises(self.store.storage, looks_at_once=mode is not Mode.COLLECTORS)
         self.mode = mode
         self.is_watchful = mode is Mode.NOBODY
-        self.views = {}
 
     def view(self, name):
-        self.views[name] = ActingBlobStorage(self.store.storage, self.stage, name)
-        return self.views[name]
+        return ActingBlobStorage(self.store.storage, self.stage, name)
 
     async def set_up(self):
         for key, content in (await objects_at_the_start()).items():
@@ -113,23 +110,6 @@ class Run:
         await self.set_up()
         await self.stage.play([actor(self) for actor in actors])
         return await self.promises.check()
-
-    def swaps(self, first, second, start, length):
-        """Return how many turns of `first` after those of `second` could as well come before them.
-
-        The store is the same then, and so is all that both actors see. Not so for the last request of an actor: its
-        promise is given and checked after it.
-        """
-        operations = {name: iter(view.operations) for name, view in self.views.items()}
-        turns = [(actor, next(operations[actor]) if actor != TIME else "") for actor in self.stage.taken]
-        between, after = turns[start : start + length], turns[start + length :]
-        if any(actor != second for actor, _ in between):
-            return 0
-        ours = [number for number, (actor, _) in enumerate(after) if actor == first]
-        swapped = itertools.takewhile(
-            lambda turn: turn[0] == first and all(commute(turn[1], operation) for _, operation in between), after
-        )
-        return min(len(list(swapped)), max(len(ours) - 1, 0))
 
 
 _START: dict[str, bytes] = {}
@@ -275,27 +255,13 @@ async def test_random_orders_break_no_promise(scenario, mode):
     ("first", "second", "before", "between"), [("collector", "pusher", 60, 20), ("pusher", "collector", 20, 60)]
 )
 async def test_orders_with_two_switches_break_no_promise(scenario, first, second, before, between):
-    """One runs so far, then the other so far, then the first to its end.
+    async def play(chooser):
+        run = Run(chooser, Mode.SERVERS)
+        broken = await run.play(*SCENARIOS[scenario])
+        return run.stage, broken
 
-    An order that differs from an earlier one only in requests that commute is not run.
-    """
-    covered: dict[int, tuple[int, set[str]]] = {}
-    for start in range(before):
-        ended_early: set[str] = set()
-        for length in range(1, between, 3):
-            last_start, ended_early = covered.get(length, (-1, ended_early))
-            if start > last_start:
-                plan = [(first, start), (second, length), (first, 10_000)]
-                chooser = PlannedChooser(plan)
-                run = Run(chooser, Mode.SERVERS)
-                assert await run.play(*SCENARIOS[scenario]) == [], plan
-                ended_early = chooser.ended_early
-                covered[length] = start + run.swaps(first, second, start, length), ended_early
-            if second in ended_early:
-                # It goes no further, however long it may.
-                break
-        if first in ended_early:
-            break
+    starts, lengths = range(before), range(1, between, 3)
+    assert await broken_by_two_switches(play, first, second, starts=starts, lengths=lengths) == []
 
 
 async def is_found_out(scenario):

@@ -22,7 +22,7 @@ from tests.support.cached_store import CachedStore
 from tests.support.content import image_manifest
 from tests.support.core_services import CoreServices, chunks
 from tests.support.promises import Promises
-from tests.support.turns import ActingBlobStorage, Chooser, PlannedChooser, RandomChooser, Stage
+from tests.support.turns import ActingBlobStorage, Chooser, RandomChooser, Stage, broken_by_two_switches
 
 # Other tests run the same lines; measuring coverage here would double the time of this file.
 pytestmark = pytest.mark.no_cover
@@ -150,17 +150,18 @@ async def test_random_orders_lose_no_pushed_image(scenario: str, suspended: Susp
 
 async def broken_by_switches(scenario: str) -> Sequence[str]:
     """Let the evictor run so far, then the pusher so far, then the evictor to its end; return the first loss."""
-    for start in range(TURNS):
-        for length in (9, 21, 33, 1_000):
-            plan = [("evictor", start), ("pusher", length), ("evictor", 10_000)]
-            if broken := await broken_by(scenario, PlannedChooser(plan)):
-                return broken
-    return ()
+
+    async def play(chooser: Chooser) -> tuple[Stage, Sequence[str]]:
+        run = Run(chooser, Suspended.SERVERS)
+        broken = await run.play(*SCENARIOS[scenario])
+        return run.stage, broken
+
+    return await broken_by_two_switches(play, "evictor", "pusher", starts=range(TURNS), lengths=(9, 21, 33, 1_000))
 
 
 @pytest.mark.parametrize("scenario", ["layer", "image"])
 async def test_orders_with_two_switches_lose_no_pushed_image(scenario: str) -> None:
-    assert await broken_by_switches(scenario) == ()
+    assert await broken_by_switches(scenario) == []
 
 
 async def test_without_confirming_an_image_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
