@@ -174,12 +174,14 @@ def test_a_server_follows_its_mirror_and_reports_it(
         upstream.content.add(NAME, make_image(2), "v3")
         until(lambda: _tags(client) == ["v1", "v3"])
         metrics = until(lambda: _metrics(debug, 'registry_mirror_tags_copied_total{mirror="app"} 3.0'))
-        upstream.close()
-        until(lambda: _status(server, capsys)["error"])
-        upstream.open()
-        until(lambda: not _status(server, capsys)["error"])
+        # A run repeats a request for half a minute while the upstream cannot be reached, but not a refused one.
+        upstream.faults.refuse(403)
+        [problem] = until(lambda: _status(server, capsys)["listed_problems"])
+        upstream.faults.recover()
+        until(lambda: not _status(server, capsys)["listed_problems"])
 
     # Assert
+    assert "access is refused" in problem
     assert 'registry_mirror_last_success_timestamp_seconds{mirror="app"} ' in metrics
     assert 'registry_mirror_runs_total{mirror="app",outcome="success"} ' in metrics
     assert 'registry_mirror_tags_deleted_total{mirror="app"} 1.0' in metrics
