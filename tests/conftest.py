@@ -1,5 +1,6 @@
 """Options and fixtures for all test folders."""
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import NoReturn
@@ -7,7 +8,7 @@ from typing import NoReturn
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.support.certificates import Authority
+from tests.support.certificates import CERTIFICATE_VARIABLES, Authority
 from tests.support.tools import ToolMissingError, find_tool
 
 # The speed of this machine at generating examples is not a property of the code.
@@ -42,11 +43,33 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: (places[item.path], item.path))
 
 
+_OF_THE_MACHINE = {name: os.environ.get(name) for name in CERTIFICATE_VARIABLES}
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _one_authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Make botocore trust a single authority: loading the system's takes longer than most bucket tests."""
+    """Make botocore, OpenSSL and all servers trust a single authority.
+
+    Reading those of the system takes 35 ms for each TLS context, and each process of ours makes two at its start.
+    """
+    folder = tmp_path_factory.mktemp("authority")
+    trusted = {"SSL_CERT_DIR": str(tmp_path_factory.mktemp("no-authorities"))}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_CA_BUNDLE", str(Authority(tmp_path_factory.mktemp("authority")).path))
+        authority = str(Authority(folder).path)
+        for name in CERTIFICATE_VARIABLES:
+            patch.setenv(name, trusted.get(name, authority))
+        yield
+
+
+@pytest.fixture(scope="module")
+def trust_of_the_machine() -> Iterator[None]:
+    """Trust the authorities of the machine, for tests that download packages."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in _OF_THE_MACHINE.items():
+            if value is None:
+                patch.delenv(name)
+            else:
+                patch.setenv(name, value)
         yield
 
 

@@ -22,7 +22,12 @@ from tests.support.processes import ServerProcess, free_port
 from tests.support.registry_client import RegistryClient
 from tests.support.tools import REPOSITORY_ROOT
 
-pytestmark = [pytest.mark.e2e, pytest.mark.image, pytest.mark.timeout(900)]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.image,
+    pytest.mark.timeout(900),
+    pytest.mark.usefixtures("trust_of_the_machine"),
+]
 
 BASE_IMAGE = "localhost/python:3.11-slim"
 IMAGE = "localhost/sohu-registry:test"
