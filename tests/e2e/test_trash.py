@@ -43,6 +43,17 @@ def registry(kind: str, tmp_path: Path) -> Iterator[RegistryServer]:
             yield server
 
 
+def start(server: RegistryServer, *words: str) -> "subprocess.Popen[bytes]":
+    """Start `registry` beside the server as a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "entrypoints.cli", *words, str(server.config_path)],
+        cwd=REPOSITORY_ROOT,
+        env=server.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
 def collect(server: RegistryServer) -> None:
     """Move all that no tag leads to into the trash, while the server serves."""
     # It protects the content whose presence it confirmed to clients in the last hours.
@@ -99,16 +110,14 @@ def test_restoring_survives_kills(tmp_path: Path) -> None:
         before = client.pull("team/app", "v1")
         client.request("DELETE", "/v2/team/app/manifests/v1").expect(202)
         collect(server)
+        # A command of the same kind shows when a restoration begins, so that few kills come before its first request.
+        began = time.monotonic()
+        assert start(server, "trash", "list").wait(60) == 0
+        start_seconds = time.monotonic() - began
         kills = 0
-        for milliseconds in range(300, 5_000, 100):
-            process = subprocess.Popen(
-                [sys.executable, "-m", "entrypoints.cli", "trash", "restore", "team/app:v1", str(server.config_path)],
-                cwd=REPOSITORY_ROOT,
-                env=server.environment,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
-            time.sleep(milliseconds / 1000)
+        for tenths in range(7, 100):
+            process = start(server, "trash", "restore", "team/app:v1")
+            time.sleep(start_seconds * tenths / 10)
             process.send_signal(signal.SIGKILL)
             if process.wait() != -signal.SIGKILL:
                 break
