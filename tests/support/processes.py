@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tests.support.server_template import Fork, template
 from tests.support.tools import REPOSITORY_ROOT, find_tool
 
 START_TIMEOUT_SECONDS = 20.0
@@ -66,7 +67,11 @@ class ServerProcess:
         # The variable makes Debian's docker-registry panic, and an ambient proxy or token has no place in a test.
         self.environment.pop("AWS_CA_BUNDLE", None)
         self._log_path = folder / f"server-{port}.log"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | Fork | None = None
+        # Other variables may change the interpreter or the imported packages.
+        known = all(name.startswith(("REGISTRY_", "SEARCH_BACKEND")) for name in environment or {})
+        is_ours = tuple(command[: len(SERVE_OUR_REGISTRY)]) == SERVE_OUR_REGISTRY
+        self._forks = known and is_ours and not pass_descriptors
 
     def __enter__(self) -> Self:
         try:
@@ -103,6 +108,12 @@ class ServerProcess:
         if self._process is not None and self._process.poll() is None:
             raise ServerError(f"process {self._process.pid} still runs")
         self.folder.mkdir(parents=True, exist_ok=True)
+        if self._forks:
+            words = self._command[len(SERVE_OUR_REGISTRY) - 1 :]
+            self._process = template().start(
+                words, environment=self.environment, folder=REPOSITORY_ROOT, log=self._log_path
+            )
+            return
         with self._log_path.open("ab") as log:
             self._process = subprocess.Popen(
                 self._command,
@@ -159,6 +170,9 @@ class ServerProcess:
         """Kill the server and all its children with SIGKILL. Idempotent."""
         if self._process is None:
             return
+        if self._process.poll() is None:
+            # A fork has no group of its own for a moment.
+            self.signal(signal.SIGKILL)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait(STOP_TIMEOUT_SECONDS)
