@@ -80,7 +80,7 @@ def new_evictor(
         grace=timedelta(seconds=collecting.grace_seconds),
         keeps=lambda image: keeps(proxy, image),
         forget_tags=TagStates(storage).remove,
-        forget_repository=application.registry.catalog.record_removal,
+        forget_repository=application.registry.record_eviction,
         is_offline=is_offline,
     )
     return Evictor(store, Lister(store, application.links), new_surveyor(application), CacheUsage(storage), context)

@@ -40,6 +40,7 @@ from core.retention.pulls import PullRecorder
 from core.store.clock import StoreClock
 from core.store.damage import DamageWatch
 from core.store.links import Links
+from core.summaries.folding import SummaryFolding
 from core.transfer.mirrors import MirrorService
 from core.trash.store import Trash
 from core.verification.announcement import QuarantineAnnouncements
@@ -87,6 +88,8 @@ class RegistryApplication(StoreApplication):
     offload: Offload
     collection_lease: Lease
     """Held during a collection by a command; collections by servers hold the one of their schedule."""
+    folding: SummaryFolding
+    """Keeps the stored summaries current, for the job of servers and for a rebuild by a command."""
     eviction_lease: Lease
     """Held during an eviction by a command; evictions by servers hold the one of their schedule."""
     announcements: QuarantineAnnouncements
@@ -152,6 +155,7 @@ class ServerApplication(RegistryApplication):
     mirror_schedules: Sequence[SharedSchedule]
     """The schedule of each mirror."""
     retention_schedule: SharedSchedule
+    folding_schedule: SharedSchedule
     upload_purge_schedule: SharedSchedule
     upload_purge_budget: Budget
     collection_schedule: SharedSchedule

@@ -16,7 +16,7 @@ from config.container.applications import (
     StoreApplication,
 )
 from config.container.caches import is_configured, related_of
-from config.container.events import event_recorder, make_notifier, make_pull_recorder
+from config.container.foundations import Foundations
 from config.container.mirroring import make_mirror_service
 from config.container.observers import damage_counter
 from config.container.pull_through import (
@@ -30,98 +30,73 @@ from config.container.pull_through import (
     origins_of,
     renewable_in,
 )
-from config.container.scheduled import Schedules
 from config.container.schedules import (
     touch_seconds,
 )
-from config.container.summaries import summary_storing
-from config.container.surroundings import boot_clock, duration, entry_id, process_name
+from config.container.summaries import make_folding, summary_storing
+from config.container.surroundings import boot_clock
 from config.policies import TagImmutability, manifest_policy, verification_rules
 from core.collection.guard import CollectionGuard
-from core.collection.pins import Pins
 from core.collection.recovery import RoundWatch
-from core.collection.rounds import Rounds
-from core.coordination.read_only import ReadOnlySwitch
-from core.notifications.outbox import Outbox
 from core.registry.catalog import CatalogService
 from core.registry.facade import Registry
 from core.registry.immutable_images import ImmutableImages
-from core.registry.publisher import Publisher
 from core.registry.uploads import UploadService
 from core.restoration.service import TrashService
-from core.retention.pulls import PullHistory
 from core.retention.service import RetentionService
-from core.store.clock import StoreClock
 from core.store.damage import DamageWatch
-from core.store.links import Links
-from core.store.manifest_cache import ManifestCache
-from core.store.tag_links import TagLinks
-from core.summaries.changes import ChangeLog, ChangeRecorder
 from core.summaries.repository_list import RepositoryLists
 from core.summaries.service import SummaryService
 from core.summaries.tag_history import HistoryService
 from core.summaries.tag_list import TagLists
-from core.trash.store import Trash
 from core.verification.announcement import QuarantineAnnouncements
 from core.verification.verifier import Verifier
 
 
-class Container(Schedules):
+class Container(Foundations):
     """One registry; `settings` must be provided."""
 
     # The body of a class does not see the names of its base.
-    settings = Schedules.settings
-    now = Schedules.now
-    new_id = Schedules.new_id
-    audit_log = Schedules.audit_log
-    observers = Schedules.observers
-    metrics = Schedules.metrics
-    plain_blob_storage = Schedules.plain_blob_storage
-    blob_storage = Schedules.blob_storage
-    catalog_index = Schedules.catalog_index
-    authenticator = Schedules.authenticator
-    access_policy = Schedules.access_policy
-    shared_secret = Schedules.shared_secret
-    descriptor_marks = Schedules.descriptor_marks
-    descriptor_cache = Schedules.descriptor_cache
-    descriptor_hints = Schedules.descriptor_hints
-    outbox_storage = Schedules.outbox_storage
-    outbox_lifetime = Schedules.outbox_lifetime
-    new_hasher = Schedules.new_hasher
-    offload = Schedules.offload
+    settings = Foundations.settings
+    now = Foundations.now
+    new_id = Foundations.new_id
+    audit_log = Foundations.audit_log
+    observers = Foundations.observers
+    metrics = Foundations.metrics
+    plain_blob_storage = Foundations.plain_blob_storage
+    blob_storage = Foundations.blob_storage
+    catalog_index = Foundations.catalog_index
+    authenticator = Foundations.authenticator
+    access_policy = Foundations.access_policy
+    shared_secret = Foundations.shared_secret
+    descriptor_marks = Foundations.descriptor_marks
+    descriptor_cache = Foundations.descriptor_cache
+    descriptor_hints = Foundations.descriptor_hints
+    outbox_storage = Foundations.outbox_storage
+    outbox_lifetime = Foundations.outbox_lifetime
+    new_hasher = Foundations.new_hasher
+    offload = Foundations.offload
+    read_only = Foundations.read_only
+    outbox = Foundations.outbox
+    events = Foundations.events
+    notifier = Foundations.notifier
+    publisher = Foundations.publisher
+    store_clock = Foundations.store_clock
+    trash = Foundations.trash
+    links = Foundations.links
+    tag_links = Foundations.tag_links
+    manifest_cache = Foundations.manifest_cache
+    rounds = Foundations.rounds
+    pins = Foundations.pins
+    change_log = Foundations.change_log
+    changes = Foundations.changes
+    pull_recorder = Foundations.pull_recorder
+    pull_history = Foundations.pull_history
 
     pull_through = Singleton(make_pull_through, settings, storage=blob_storage, offload=offload, metrics=metrics)
     origins = Singleton(origins_of, pull_through)
     tag_immutability = Singleton(TagImmutability, settings.provided.access, is_cached=origins.provided.is_cached)
 
-    read_only = Singleton(ReadOnlySwitch, blob_storage, clock=Object(boot_clock), now=now)
-    outbox = Singleton(Outbox, storage=outbox_storage, process=Singleton(process_name), now=now)
-    events = Singleton(event_recorder, outbox, settings)
-    notifier = Singleton(
-        make_notifier,
-        outbox,
-        events,
-        storage=outbox_storage,
-        settings=settings.provided.notifications,
-    )
-
-    publisher = Singleton(Publisher, events, audit_log, now=now)
-
-    store_clock = Singleton(StoreClock, blob_storage, clock=Object(boot_clock))
-    trash = Singleton(
-        Trash,
-        storage=blob_storage,
-        store_clock=store_clock,
-        now=now,
-        new_id=Object(entry_id),
-        keep=Callable(duration, settings.provided.storage.trash_keep_seconds),
-    )
-
-    links = Singleton(Links, storage=blob_storage)
-    tag_links = Singleton(TagLinks, storage=blob_storage, links=links)
-    manifest_cache = Singleton(ManifestCache)
-    rounds = Singleton(Rounds, storage=blob_storage)
-    pins = Singleton(Pins, storage=blob_storage)
     guard = Singleton(
         CollectionGuard,
         rounds=rounds,
@@ -191,6 +166,7 @@ class Container(Schedules):
         catalog=catalog,
         read_only=read_only,
         now=now,
+        changes=changes,
         storage=blob_storage,
         links=links,
         tag_links=tag_links,
@@ -237,12 +213,11 @@ class Container(Schedules):
         guard=guard,
         is_immutable=tag_immutability,
     )
-    pull_recorder = Singleton(make_pull_recorder, blob_storage, settings)
     retention = Singleton(
         RetentionService,
         storage=blob_storage,
         tag_links=tag_links,
-        pulls=Singleton(PullHistory, storage=blob_storage, new_id=Object(entry_id)),
+        pulls=pull_history,
         rules=settings.provided.retention.rules,
         store_clock=store_clock,
         is_immutable=tag_immutability,
@@ -256,7 +231,6 @@ class Container(Schedules):
         settle_seconds=settings.provided.storage.garbage_collection.settle_seconds,
         is_needed=Callable(is_configured, settings.provided.storage.blob_descriptor_cache),
     )
-    change_log = Singleton(ChangeLog, blob_storage)
     summaries = Singleton(
         SummaryService,
         storage=blob_storage,
@@ -266,13 +240,6 @@ class Container(Schedules):
         now=now,
         offload=offload,
         may_store=Singleton(summary_storing, settings, read_only),
-    )
-    changes = Singleton(
-        ChangeRecorder,
-        blob_storage,
-        now=now,
-        new_id=Object(entry_id),
-        is_enabled=settings.provided.summaries.enabled,
     )
     history = Singleton(HistoryService, blob_storage, tag_links, log=change_log, summaries=summaries)
     tag_lists = Singleton(
@@ -349,14 +316,23 @@ class Container(Schedules):
         store_clock=store_clock,
         new_hasher=new_hasher,
         offload=offload,
-        collection_lease=Schedules.collection_lease,
-        eviction_lease=Schedules.eviction_lease,
+        collection_lease=Foundations.collection_lease,
+        folding=Singleton(
+            make_folding,
+            settings,
+            storage=blob_storage,
+            log=change_log,
+            summaries=summaries,
+            pulls=pull_history,
+            offload=offload,
+        ),
+        eviction_lease=Foundations.eviction_lease,
         announcements=announcements,
         new_verifier=new_verifier,
         origins=origins,
         pull_through=pull_through,
         mirrors=Singleton(make_mirror_service, settings.provided.mirrors, registry, storage=blob_storage, now=now),
-        mirror_leases=Schedules.mirror_leases,
+        mirror_leases=Foundations.mirror_leases,
     )
     server_parts = Singleton(
         ServerParts,
@@ -379,17 +355,18 @@ class Container(Schedules):
         events=events,
         notifier=notifier,
         pull_recorder=pull_recorder,
-        trash_interval_seconds=Schedules.trash_interval_seconds,
-        trash_schedule=Schedules.trash_schedule,
-        mirror_schedules=Schedules.mirror_schedules,
-        retention_schedule=Schedules.retention_schedule,
-        upload_purge_schedule=Schedules.upload_purge_schedule,
-        upload_purge_budget=Schedules.upload_purge_budget,
-        collection_schedule=Schedules.collection_schedule,
-        eviction_schedule=Schedules.eviction_schedule,
-        prefetch_schedules=Schedules.prefetch_schedules,
-        verification_schedule=Schedules.verification_schedule,
-        verification_budget=Schedules.verification_budget,
-        verification_options=Schedules.verification_options,
+        trash_interval_seconds=Foundations.trash_interval_seconds,
+        trash_schedule=Foundations.trash_schedule,
+        mirror_schedules=Foundations.mirror_schedules,
+        retention_schedule=Foundations.retention_schedule,
+        folding_schedule=Foundations.folding_schedule,
+        upload_purge_schedule=Foundations.upload_purge_schedule,
+        upload_purge_budget=Foundations.upload_purge_budget,
+        collection_schedule=Foundations.collection_schedule,
+        eviction_schedule=Foundations.eviction_schedule,
+        prefetch_schedules=Foundations.prefetch_schedules,
+        verification_schedule=Foundations.verification_schedule,
+        verification_budget=Foundations.verification_budget,
+        verification_options=Foundations.verification_options,
         collection_watch=Singleton(RoundWatch, rounds, clock=Object(time.monotonic)),
     )

@@ -22,8 +22,8 @@ from config.settings import Settings, UpstreamOptions
 from core.content_source import Offload
 from core.coordination.read_only import ReadOnlySwitch
 from core.errors import StorageError
-from core.model.digest import HasherFactory
-from core.model.names import RepositoryName
+from core.model.digest import Digest, HasherFactory
+from core.model.names import RepositoryName, Tag
 from core.model.sizes import Space
 from core.ports.blob_storage import BlobStorage
 from core.ports.metrics import Metrics
@@ -51,6 +51,7 @@ from core.registry.manifests import ManifestService
 from core.registry.referrers import ReferrerService
 from core.registry.repositories import RepositoryService
 from core.registry.tags import TagService
+from core.summaries.changes import ChangeKind, ChangeRecorder
 
 _logger = logging.getLogger(__name__)
 
@@ -126,6 +127,7 @@ def make_manifests(
     catalog: CatalogService,
     read_only: ReadOnlySwitch,
     now: Callable[[], datetime],
+    changes: ChangeRecorder,
     **parts: Any,
 ) -> ManifestService:
     """Return the service for manifests, with or without a cache."""
@@ -143,9 +145,15 @@ def make_manifests(
         require_writable=read_only.require_writable,
         admits=cache.admission.make_room,
         announce=catalog.record_push,
+        moved=partial(_record_move, changes),
     )
     cache.before_close.append(service.close)
     return service
+
+
+async def _record_move(changes: ChangeRecorder, name: RepositoryName, tag: Tag, digest: Digest) -> None:
+    """Record that a cached tag moved, for the history of the tag."""
+    await changes.record(ChangeKind.PUSH, name, tags=[(tag, digest)], by="cache")
 
 
 def make_tags(cache: "PullThrough | None", *, clock: Callable[[], float], **parts: Any) -> TagService:

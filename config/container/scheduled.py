@@ -21,6 +21,7 @@ from core.collection.collector import JOB
 from core.coordination.schedule import SharedSchedule
 from core.pull_through.eviction import JOB as EVICTION_JOB
 from core.store import layout
+from core.summaries.folding import JOB as FOLDING_JOB
 from core.verification.verifier import VerificationOptions
 
 
@@ -71,3 +72,9 @@ class Schedules(Adapters):
         interval_seconds=settings.provided.storage.verification.interval_seconds,
     )
     verification_budget = Singleton(make_verification_budget, settings.provided.storage.verification)
+    folding_schedule = Singleton(
+        make_schedule,
+        FOLDING_JOB,
+        storage=blob_storage,
+        interval_seconds=settings.provided.summaries.interval_seconds,
+    )

@@ -71,14 +71,14 @@ class CachedManifests(ManifestService):
         storage, links, tag_links, guard, policy, memory, trash, damage, immutable_images, offload: see the base.
         origins: finds the upstreams.
         states: the records of tags.
-        absences: what the upstreams do not have.
-        pauses: the recent failures of the upstreams.
+        absences, pauses: what the upstreams do not have, and their recent failures.
         now: the current time, UTC-aware; compared with times that other replicas recorded.
         claim: called with the blobs of each manifest that is served.
         turns: lets one worker process ask for all.
         require_writable: raises `ReadOnlyError` while the registry is read-only; cached content is then not stored.
         admits: whether the cache has room for a number of bytes.
         announce: called after a manifest was stored in a repository that the catalog lists.
+        moved: called after a tag moved.
     """
 
     def __init__(
@@ -104,6 +104,7 @@ class CachedManifests(ManifestService):
         require_writable: Callable[[], Awaitable[None]],
         admits: Callable[[int], Awaitable[bool]],
         announce: Callable[[RepositoryName], Awaitable[None]],
+        moved: Callable[[RepositoryName, Tag, Digest], Awaitable[None]],
     ) -> None:
         super().__init__(
             storage,
@@ -126,6 +127,7 @@ class CachedManifests(ManifestService):
         self._require_writable = require_writable
         self._turns = turns
         self._announce = announce
+        self._moved = moved
         self._keeper = ManifestKeeper(
             storage, self._contents, guard=guard, damage=damage, require_writable=require_writable, admits=admits
         )
@@ -311,6 +313,8 @@ class CachedManifests(ManifestService):
             if moves:
                 await self._tags.point(name, tag, state.digest)
             await self._states.write(name, tag, state)
+            if moves:
+                await self._moved(name, tag, state.digest)
         except (ReadOnlyError, StorageUnavailableError) as error:
             # The pull succeeds all the same; the next one may have to ask again.
             _logger.info("check of a cached tag not recorded: %s", error, extra={"repository": name, "tag": tag})

@@ -134,6 +134,11 @@ class Registry:
             await self.publisher.publish_deletes(name, by)
         return removal
 
+    async def record_eviction(self, name: RepositoryName) -> None:
+        """Update the catalog and the lists after images of a cached repository were evicted."""
+        await self.catalog.record_removal(name)
+        await self.changes.record(ChangeKind.OTHER, name, by="eviction")
+
     async def apply_retention(self, *, by: Actor, dry_run: bool = False) -> AsyncIterator[RetentionPlan]:
         """Delete the tags that no rule keeps, one repository at a time, and yield the result for each repository.
 

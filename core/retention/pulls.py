@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
-from core.concurrency import slices
+from core.concurrency import map_bounded, slices
 from core.errors import DigestInvalidError, NameInvalidError, ObjectNotFoundError, StorageFullError
 from core.model.digest import Digest
 from core.model.names import RepositoryName
@@ -192,13 +192,15 @@ class PullTimes:
 
     async def _read_new(self) -> None:
         read_at = self._clock()
-        listed: set[str] = set()
-        async for key, stat in self._storage.walk(layout.PULL_BATCHES):
-            listed.add(key)
-            if key not in self._read:
-                for (name, digest), pulled_at in await _batch(self._storage, key, stat) or ():
-                    self._add(name, digest, pulled_at)
-        self._read, self._read_at = listed, read_at
+        listed = [item async for item in self._storage.walk(layout.PULL_BATCHES)]
+
+        async def read(item: tuple[str, ObjectStat]) -> list[tuple[_Pull, datetime]] | None:
+            return await _batch(self._storage, *item)
+
+        for batch in await map_bounded(read, [item for item in listed if item[0] not in self._read]):
+            for (name, digest), pulled_at in batch or ():
+                self._add(name, digest, pulled_at)
+        self._read, self._read_at = {key for key, _ in listed}, read_at
 
     def _add(self, name: RepositoryName, digest: Digest, pulled_at: datetime) -> None:
         times = self._times.setdefault(name, {})

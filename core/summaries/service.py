@@ -83,27 +83,7 @@ class SummaryService:
         Raises:
             NameUnknownError: the repository does not exist.
         """
-        view = await self.view(name)
-        version, known = self._totals.get(name, ("", None))
-        if known is not None and known.is_complete and version == view.version:
-            return known
-        digests = {state.digest for state in view.tags.values()}
-        summaries = await self.describe(name, digests, built_max=built_max)
-        contents: dict[Digest, int] = {}
-        for summary in summaries.values():
-            contents |= summary.contents
-        found = RepositorySummary(
-            name=name,
-            tags=len(view.tags),
-            size=sum(contents.values()),
-            pushed_at=max((state.pushed_at for state in view.tags.values()), default=None),
-            is_complete=len(summaries) == len(digests),
-        )
-        self._totals[name] = (view.version, found)
-        self._totals.move_to_end(name)
-        if len(self._totals) > _TOTALS_MAX:
-            self._totals.popitem(last=False)
-        return found
+        return await self._total(await self.view(name), built_max)
 
     async def refresh(self, name: RepositoryName, *, built_max: int = BUILT_MAX) -> RepositorySummary | None:
         """Return the summary of a repository, and store the summaries of its manifests; None without the repository.
@@ -112,10 +92,10 @@ class SummaryService:
             StorageError: the store failed.
         """
         try:
-            found = await self.repository(name, built_max=built_max)
             view = await self.view(name)
         except NameUnknownError:
             return None
+        found = await self._total(view, built_max)
         await self._details.store(name, {state.digest for state in view.tags.values()})
         return found
 
@@ -139,3 +119,26 @@ class SummaryService:
             return await self.repository(name, built_max=built_max)
         except NameUnknownError:
             return None
+
+    async def _total(self, view: RepositoryView, built_max: int) -> RepositorySummary:
+        name = view.name
+        version, known = self._totals.get(name, ("", None))
+        if known is not None and known.is_complete and version == view.version:
+            return known
+        digests = {state.digest for state in view.tags.values()}
+        summaries = await self.describe(name, digests, built_max=built_max)
+        contents: dict[Digest, int] = {}
+        for summary in summaries.values():
+            contents |= summary.contents
+        found = RepositorySummary(
+            name=name,
+            tags=len(view.tags),
+            size=sum(contents.values()),
+            pushed_at=max((state.pushed_at for state in view.tags.values()), default=None),
+            is_complete=len(summaries) == len(digests),
+        )
+        self._totals[name] = (view.version, found)
+        self._totals.move_to_end(name)
+        if len(self._totals) > _TOTALS_MAX:
+            self._totals.popitem(last=False)
+        return found

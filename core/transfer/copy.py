@@ -14,6 +14,7 @@ from core.ports.blob_storage import BlobStorage
 from core.registry.catalog import CatalogService
 from core.store import layout
 from core.store.repositories import repository_paths
+from core.summaries.changes import ChangeKind, ChangeRecorder
 from core.transfer.blobs import BlobTransfer
 from core.transfer.comparison import Comparison
 from core.transfer.context import CopyContext
@@ -22,6 +23,7 @@ from core.transfer.repository import RepositoryTransfer
 from core.transfer.staging import begin_staging, end_staging
 from core.transfer.tally import TransferProgress
 
+_COMMAND: Final = "registry copy"
 REPOSITORIES_AT_ONCE: Final = 4
 """Repositories compared at once. Most of the time is spent waiting for listings."""
 
@@ -55,10 +57,19 @@ class StorageCopy:
         context: the storages, and how to use them.
         selection: the repositories to copy.
         catalog: the target's catalog, which gets each repository that came and loses each that went.
+        changes: records which repositories of the target changed; None if nobody does.
     """
 
-    def __init__(self, context: CopyContext, selection: Selection, *, catalog: CatalogService) -> None:
+    def __init__(
+        self,
+        context: CopyContext,
+        selection: Selection,
+        *,
+        catalog: CatalogService,
+        changes: ChangeRecorder | None = None,
+    ) -> None:
         self._context = context
+        self._changes = changes
         self._selection = selection
         self._catalog = catalog
         self._comparison = Comparison(context)
@@ -135,8 +146,16 @@ class StorageCopy:
             await self._removal.remove(name, found)
         else:
             self._context.tally.add(extra=count_extra(found))
+        await self._record_change(name, is_changed=copied.is_changed, extra=count_extra(found))
         if not copied.has_manifest and (copied.is_new or self._selection.follows_deletions):
             await self._record(name, has_manifest=False)
+
+    async def _record_change(self, name: RepositoryName, *, is_changed: bool, extra: int) -> None:
+        """Record that a repository of the target changed, for its lists of tags."""
+        if self._changes is None or self._context.is_dry:
+            return
+        if is_changed or (extra and self._selection.follows_deletions):
+            await self._changes.record(ChangeKind.OTHER, name, by=_COMMAND)
 
     async def _announce(self, name: RepositoryName) -> None:
         if not self._context.is_dry:

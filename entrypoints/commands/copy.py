@@ -219,7 +219,12 @@ class _Copier(CopyPasses):
     async def copy(self) -> TransferProgress:
         # A missing source would look as if all its repositories had been deleted.
         await require_content(self._source)
-        copy = StorageCopy(self._context(), self._selection(), catalog=self._target.registry.catalog)
+        copy = StorageCopy(
+            self._context(),
+            self._selection(),
+            catalog=self._target.registry.catalog,
+            changes=self._target.registry.changes,
+        )
         measuring = asyncio.ensure_future(self._expect(copy))
         try:
             done = await copy.run()

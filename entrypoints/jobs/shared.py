@@ -44,11 +44,23 @@ def shared_job(
         while not await schedule.run_if_due(report) and schedule.is_awaited and wait is not None:
             await wait()
 
+    return scheduled_job(run, name=name, every=every, is_upkeep=is_upkeep)
+
+
+def scheduled_job(run: Callable[[], Awaitable[None]], *, name: str, every: float, is_upkeep: bool = True) -> Job:
+    """Return a job that checks at an interval whether a run is due.
+
+    Args:
+        run: checks whether a run is due, and does it.
+        name: description for the log.
+        every: interval between two checks.
+        is_upkeep: whether the job changes the store without a client's request.
+    """
     return Job(
         name=name,
         run=run,
         every=every,
         is_upkeep=is_upkeep,
         # A random delay spreads the checks of replicas that start together.
-        delay=lambda: secrets.randbelow(int(every * 1000)) / 1000,
+        delay=lambda: secrets.randbelow(max(1, int(every * 1000))) / 1000,
     )

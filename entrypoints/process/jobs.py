@@ -10,6 +10,7 @@ from entrypoints.http.observation import WorkerObservation
 from entrypoints.jobs.background import Job
 from entrypoints.jobs.caching import PULL_FLUSH_SECONDS, eviction_job, prefetch_jobs
 from entrypoints.jobs.collection import collection_job, watch_job
+from entrypoints.jobs.folding import folding_job, summary_hooks
 from entrypoints.jobs.mirroring import mirror_jobs
 from entrypoints.jobs.notifications import notification_jobs
 from entrypoints.jobs.purging import purge_job
@@ -58,13 +59,16 @@ def _shared_jobs(application: ServerApplication, observation: WorkerObservation)
         expiry_job(registry.trash, application.trash_schedule, application.trash_interval_seconds),
         clock_job(application.store_clock),
     ]
+    if settings.summaries.enabled and not settings.storage.readonly_enabled:
+        seconds = settings.summaries.interval_seconds
+        jobs.append(folding_job(application.folding, application.folding_schedule, interval_seconds=seconds))
     retention = settings.retention
     if retention.rules and retention.interval_seconds:
         schedule = application.retention_schedule
         jobs.append(retention_job(registry, schedule, interval_seconds=retention.interval_seconds))
     collecting = settings.storage.garbage_collection
     if collecting.enabled:
-        before = retention_hooks(registry, by=SERVER)
+        before = retention_hooks(registry, by=SERVER) + summary_hooks(application)
         observe = observation.collection_observer()
         jobs.append(collection_job(application, collecting, observe=observe, before=before))
     if not settings.storage.readonly_enabled:

@@ -26,13 +26,34 @@ def test_rebuild_fills_the_file_and_counts(
 ) -> None:
     monkeypatch.setenv("SEARCH_BACKEND", "LOCAL")
     assert main(["catalog", "rebuild", str(config_file)]) == 0
-    assert capsys.readouterr().out == "2 repositories in the catalog index\n"
+    assert capsys.readouterr().out == "2 repositories in the catalog index\n2 repositories summarized\n"
     assert (config_file.parent / "names").read_text(encoding="utf-8") == "a\na/b\n"
 
 
 def test_listing_has_nothing_to_rebuild(config_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["catalog", "rebuild", str(config_file)]) == 0
-    assert capsys.readouterr().out.startswith("nothing to rebuild")
+    assert capsys.readouterr().out.startswith("no index to rebuild")
+
+
+def test_summaries_are_built_without_an_index(config_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["catalog", "rebuild", str(config_file)]) == 0
+    assert capsys.readouterr().out.endswith("2 repositories summarized\n")
+    assert (config_file.parent / "data/docker/registry/v2/_summaries/_repositories").exists()
+
+
+def test_a_read_only_registry_gets_no_summaries(config_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["readonly", "on", str(config_file)]) == 0
+    assert main(["catalog", "rebuild", str(config_file)]) == 0
+    assert "summaries not built: the registry is temporarily read-only" in capsys.readouterr().out
+    assert not (config_file.parent / "data/docker/registry/v2/_summaries").exists()
+
+
+def test_summaries_that_are_switched_off_are_not_built(
+    config_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("REGISTRY_SUMMARIES_ENABLED", "false")
+    assert main(["catalog", "rebuild", str(config_file)]) == 0
+    assert "summarized" not in capsys.readouterr().out
 
 
 def test_unusable_file_is_named_with_a_remedy(

@@ -38,7 +38,7 @@ async def admit(_size: int) -> bool:
     return True
 
 
-async def ignore(_name: RepositoryName) -> None:
+async def ignore(_name: RepositoryName, *_others: object) -> None:
     """Do nothing."""
 
 
@@ -90,7 +90,7 @@ class CachedServices(CoreServices):
             turns=Turns(spool),
             now=time.now,
             claim=lambda name, blobs: self.claimed.extend((name, blob.digest, blob.size) for blob in blobs),
-            **{"require_writable": allow, "admits": admit, "announce": ignore, **wiring},
+            **{"require_writable": allow, "admits": admit, "announce": ignore, "moved": ignore, **wiring},
         )
         self.tags: CachedTags = CachedTags(
             self.storage, self.tag_links, page_size_max=1000, origins=self.origins, pauses=self.pauses, clock=time.clock

@@ -7,10 +7,12 @@ from typing import Any
 
 from core.model.digest import Digest
 from core.model.names import RepositoryName, Tag
+from core.retention.pulls import PullHistory
 from core.store import layout
 from core.store.links import Links
 from core.store.tag_links import TagLinks
 from core.summaries.changes import ChangeKind, ChangeLog, ChangeRecorder
+from core.summaries.folding import SummaryFolding
 from core.summaries.service import SummaryService
 from tests.support.content import image_index, image_manifest
 from tests.support.core_services import counting_ids
@@ -47,6 +49,12 @@ class SummarizedStore:
             offload=inline,
             may_store=lambda: self.may_store,
         )
+
+    def folding(self, *, merges_pulls: bool = False) -> SummaryFolding:
+        """Return the folding job of a process that has just started."""
+        pulls = PullHistory(self.storage, new_id=counting_ids()) if merges_pulls else None
+        log = ChangeLog(self.storage)
+        return SummaryFolding(self.storage, log=log, summaries=self.service(), pulls=pulls, offload=inline)
 
     async def put(self, content: bytes, *, name: RepositoryName = NAME) -> Digest:
         """Store a manifest in a repository."""

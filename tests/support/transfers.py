@@ -13,6 +13,7 @@ from core.model.names import RepositoryName
 from core.ports.staging import StagingStorage
 from core.registry.catalog import CatalogService
 from core.store import layout
+from core.summaries.changes import ChangeRecorder
 from core.transfer.context import CopyContext
 from core.transfer.copy import Selection, StorageCopy
 from core.transfer.tally import Tally, TransferProblem, TransferProgress
@@ -34,13 +35,15 @@ class CopyRun:
     states: list[TransferProgress] = field(default_factory=list)
     index: InMemoryCatalogIndex = field(default_factory=InMemoryCatalogIndex)
     """Catalog index of the target; like a table, it persists across passes."""
+    changes: ChangeRecorder | None = None
+    """Records the changes of the target."""
 
     async def once(self, *patterns: str, follows_deletions: bool = False, **options: Any) -> TransferProgress:
         """Make one pass and return its result; problems of earlier passes are dropped."""
         self.problems.clear()
         selection = Selection(patterns=patterns, follows_deletions=follows_deletions)
         catalog = self.catalog()
-        progress = await StorageCopy(self.work(**options), selection, catalog=catalog).run()
+        progress = await StorageCopy(self.work(**options), selection, catalog=catalog, changes=self.changes).run()
         await catalog.flush_pending()
         return progress
 

@@ -246,6 +246,21 @@ async def test_manifest_that_a_collection_took_is_passed_on(
     assert (await cache.restarted(guard=guard).manifests.get(NAME, TAG)).content == content
 
 
+async def test_moves_of_a_tag_are_reported(time: SimulatedTime, upstream: InMemoryUpstream):
+    moves: list[object] = []
+
+    async def moved(*move: object) -> None:
+        moves.append(move)
+
+    cache = CachedServices(time, upstream, moved=moved)
+    contents = []
+    for layer in (b"1", b"1", b"2"):
+        contents.append(add_image(upstream, "3.20", layer=layer))
+        await cache.manifests.get(NAME, TAG)
+        time.pass_seconds(10_000)
+    assert moves == [(NAME, TAG, Digest.of(content)) for content in contents[1:]]
+
+
 async def test_catalog_is_informed_if_it_lists_the_repository(time: SimulatedTime, upstream: InMemoryUpstream):
     announced: list[RepositoryName] = []
 

@@ -6,6 +6,7 @@ from adapters.catalog_index.memory import InMemoryCatalogIndex
 from core.model.events import Actor
 from core.model.media_types import OCI_MANIFEST
 from core.model.names import RepositoryName, Tag
+from core.store import layout
 from core.store.manifest_cache import ManifestCache
 from core.summaries.changes import ChangeKind, ChangeLog
 from tests.support.content import image_manifest
@@ -55,3 +56,11 @@ async def test_deletions_of_a_tag_and_of_a_repository_are_recorded(services, reg
         (ChangeKind.DELETE, TAG, "alice"),
         (ChangeKind.DELETE, Tag("v2"), "bob"),
     ]
+
+
+async def test_an_eviction_is_recorded_and_the_catalog_follows(services, registry):
+    await registry.push_manifest(NAME, image_manifest(), OCI_MANIFEST, by=ALICE)
+    await services.storage.delete_tree(layout.repository(NAME))
+    await registry.record_eviction(NAME)
+    assert await recorded(services) == [(ChangeKind.OTHER, None, "eviction")]
+    assert (await registry.catalog.page()).items == []

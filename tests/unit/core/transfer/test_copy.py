@@ -12,12 +12,13 @@ from core.errors import StorageUnavailableError, UnsupportedError
 from core.model import media_types
 from core.model.digest import Digest
 from core.model.names import RepositoryName, Tag
-from core.store import layout
+from core.store import layout, summary_keys
+from core.summaries.changes import ChangeLog, ChangeRecorder
 from core.transfer import blobs
 from core.transfer.copy import Selection, StorageCopy
 from core.transfer.tally import Trouble
 from tests.support.content import image_index, image_manifest
-from tests.support.core_services import NOW, CoreServices
+from tests.support.core_services import NOW, CoreServices, counting_ids
 from tests.support.faulty_blob_storage import FaultyBlobStorage
 from tests.support.invariants import broken_invariants
 from tests.support.transfers import CopyRun, memory, registry_tree
@@ -462,3 +463,29 @@ async def test_equal_tags_cost_no_read_on_a_store_with_checksums(services, sourc
     await push(services, APP, V1, b"b")
     assert (await run.once()).tags_copied == 1
     assert await registry_tree(run.target) == await registry_tree(services.storage)
+
+
+async def test_changes_of_the_target_are_recorded_and_summaries_are_not_copied(services, run):
+    run.changes = ChangeRecorder(run.target, now=lambda: NOW, new_id=counting_ids())
+    log = ChangeLog(run.target)
+
+    async def changed():
+        listing = await log.listing()
+        await run.target.delete_tree(summary_keys.SUMMARIES)
+        return [record.repository for record in listing.records]
+
+    await services.storage.write(summary_keys.REPOSITORY_TABLE, b"table of the source")
+    await push(services, APP, V1, b"a")
+    await push(services, NESTED, V1, b"a")
+    await run.once(is_dry=True)
+    assert await changed() == []
+    await run.once()
+    assert await changed() == [APP, NESTED]
+    assert summary_keys.REPOSITORY_TABLE not in [key async for key, _ in run.target.walk("/")]
+    await run.once()
+    assert await changed() == []
+    await services.tag_links.remove(APP, [V1])
+    await run.once()
+    assert await changed() == []
+    await run.once(follows_deletions=True)
+    assert await changed() == [APP]

@@ -1,0 +1,67 @@
+"""Services that many others need: the trash, links, the records of changes and pulls, and the events."""
+
+from dependency_injector.providers import Callable, Object, Singleton
+
+from config.container.events import event_recorder, make_notifier, make_pull_recorder
+from config.container.scheduled import Schedules
+from config.container.surroundings import boot_clock, duration, entry_id, process_name
+from core.collection.pins import Pins
+from core.collection.rounds import Rounds
+from core.coordination.read_only import ReadOnlySwitch
+from core.notifications.outbox import Outbox
+from core.registry.publisher import Publisher
+from core.retention.pulls import PullHistory
+from core.store.clock import StoreClock
+from core.store.links import Links
+from core.store.manifest_cache import ManifestCache
+from core.store.tag_links import TagLinks
+from core.summaries.changes import ChangeLog, ChangeRecorder
+from core.trash.store import Trash
+
+
+class Foundations(Schedules):
+    """Services that need no other services but these."""
+
+    settings = Schedules.settings
+    now = Schedules.now
+    blob_storage = Schedules.blob_storage
+    outbox_storage = Schedules.outbox_storage
+    audit_log = Schedules.audit_log
+
+    read_only = Singleton(ReadOnlySwitch, blob_storage, clock=Object(boot_clock), now=now)
+    outbox = Singleton(Outbox, storage=outbox_storage, process=Singleton(process_name), now=now)
+    events = Singleton(event_recorder, outbox, settings)
+    notifier = Singleton(
+        make_notifier,
+        outbox,
+        events,
+        storage=outbox_storage,
+        settings=settings.provided.notifications,
+    )
+    publisher = Singleton(Publisher, events, audit_log, now=now)
+
+    store_clock = Singleton(StoreClock, blob_storage, clock=Object(boot_clock))
+    trash = Singleton(
+        Trash,
+        storage=blob_storage,
+        store_clock=store_clock,
+        now=now,
+        new_id=Object(entry_id),
+        keep=Callable(duration, settings.provided.storage.trash_keep_seconds),
+    )
+    links = Singleton(Links, storage=blob_storage)
+    tag_links = Singleton(TagLinks, storage=blob_storage, links=links)
+    manifest_cache = Singleton(ManifestCache)
+    rounds = Singleton(Rounds, storage=blob_storage)
+    pins = Singleton(Pins, storage=blob_storage)
+
+    change_log = Singleton(ChangeLog, blob_storage)
+    changes = Singleton(
+        ChangeRecorder,
+        blob_storage,
+        now=now,
+        new_id=Object(entry_id),
+        is_enabled=settings.provided.summaries.enabled,
+    )
+    pull_recorder = Singleton(make_pull_recorder, blob_storage, settings)
+    pull_history = Singleton(PullHistory, storage=blob_storage, new_id=Object(entry_id))
