@@ -35,7 +35,7 @@ ROWS = {
     "1,000 tags by name": f"/v2/{TAGGED}/{EXTENSION}/tags?n=1000",
     "1,000 tags by push": f"/v2/{TAGGED}/{EXTENSION}/tags?n=1000&sort=-pushed",
     "1,000 tags by size": f"/v2/{TAGGED}/{EXTENSION}/tags?n=1000&sort=-size",
-    "100 tags by push, filtered": f"/v2/{TAGGED}/{EXTENSION}/tags?n=100&sort=-pushed&filter=v1*&platform=linux/arm64",
+    "100 tags by push, filtered": f"/v2/{TAGGED}/{EXTENSION}/tags?n=100&sort=-pushed&filter=v01*&platform=linux/arm64",
     "plain tags/list, 1,000": f"/v2/{TAGGED}/tags/list?n=1000",
     "history of a tag": f"/v2/{TAGGED}/_oci/tag-history/v00042",
     "1,000 repositories by name": f"/v2/{EXTENSION}/repositories?n=1000",

@@ -55,7 +55,7 @@ class Pages:
             document = await response.json()
             parts = [part for part in response.headers.get("Link", "").split(", ") if part]
         self.links = {part.partition('rel="')[2][:-1]: part[1:].partition(">")[0] for part in parts}
-        return [item["name"] for item in document[self._member]]
+        return [item.get("name") or f"{item['repository']}:{item.get('tag', '')}" for item in document[self._member]]
 
 
 @asynccontextmanager
@@ -161,3 +161,32 @@ async def test_unchanged_repository_appears_once_while_others_change(
         while "next" in pages.links:
             seen += await pages.follow("next")
         assert {name: seen.count(name) for name in unchanged} == dict.fromkeys(unchanged, 1)
+
+
+@settings(max_examples=15)
+@given(
+    numbers=st.lists(IMAGE, min_size=1, max_size=6),
+    query=st.sampled_from(["team", "tag:v1", "label:team=t0", "name:app-*", "digest:sha256:0", "platform:linux"]),
+    n=st.integers(1, 4),
+    batches=st.lists(st.lists(changes_of((*REPOSITORIES, "a", "z"), ["v1", "v2"]), max_size=3), max_size=6),
+)
+async def test_unchanged_hit_appears_once_while_others_change(
+    numbers: Sequence[int], query: str, n: int, batches: Sequence[Sequence[ScriptedChange]]
+) -> None:
+    async with filled(push_all(REPOSITORIES, ["v1", "v3"], numbers)) as (registry, client):
+        pages = Pages(client, "/v2/_sohu/registry/search", "results")
+        whole = await pages.first(n=1000, q=query)
+        assert not pages.links
+        assert len(whole) == len(set(whole))
+        seen = await pages.first(n=n, q=query)
+        changed, position = set[str](), 100
+        for batch in batches:
+            for change in batch:
+                await registry.carry_out(change, position := position + 1)
+                changed.add(change.repository)
+            if "next" in pages.links:
+                seen += await pages.follow("next")
+        while "next" in pages.links:
+            seen += await pages.follow("next")
+        unchanged = [hit for hit in whole if hit.partition(":")[0] not in changed]
+        assert [hit for hit in seen if hit in unchanged] == unchanged
