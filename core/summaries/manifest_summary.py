@@ -181,11 +181,16 @@ def _image_platforms(
 
 
 def _index_platforms(manifest: Manifest, children: Mapping[Digest, ManifestSummary]) -> tuple[PlatformSummary, ...]:
-    entries = json.loads(manifest.content).get("manifests") or []
-    found = [(entry.get("platform"), Digest(entry["digest"])) for entry in entries]
-    return _platforms(
-        [(platform, digest, children[digest].size if digest in children else 0) for platform, digest in found]
-    )
+    found: list[PlatformSummary] = []
+    for entry in json.loads(manifest.content).get("manifests") or []:
+        digest, platform = Digest(entry["digest"]), entry.get("platform")
+        child = children.get(digest)
+        if child is not None and platform is None:
+            # An index within the index, or an image that only its config describes.
+            found += child.platforms
+        else:
+            found += _platforms([(platform, digest, child.size if child else 0)])
+    return tuple(found)
 
 
 def _platforms(entries: Sequence[tuple[Any, Digest, int]]) -> tuple[PlatformSummary, ...]:

@@ -119,6 +119,17 @@ def test_a_manifest_may_claim_any_size():
     assert found.size < 2**64
 
 
+def test_an_entry_of_an_index_without_a_platform_has_those_of_its_manifest():
+    """As `crane push --index` writes it: the index of an image layout, with the index of the image within."""
+    image = image_manifest(CONFIG, [b"layer"])
+    inner = image_index([image])
+    outer = image_index([inner])
+    of_image = summary_of(image, config=CONFIG)
+    of_inner = summary_of(inner, children={Digest.of(image): of_image})
+    assert of_inner.platforms == of_image.platforms
+    assert summary_of(outer, children={Digest.of(inner): of_inner}).platforms == of_image.platforms
+
+
 def test_a_platform_that_is_no_object_is_ignored():
     image = image_manifest()
     document = json.loads(image_index([image]))
