@@ -6,7 +6,7 @@ does the same. Errors are printed as lines on stderr, never as tracebacks; `exit
 
 import os
 import sys
-from argparse import Action, ArgumentParser
+from argparse import Action, ArgumentParser, Namespace
 from collections.abc import Sequence
 from typing import Final, NoReturn
 
@@ -30,7 +30,7 @@ def run(argv: Sequence[str]) -> int:
     elif not words or (words[0] not in NAMES and not words[0].startswith("-")):
         words.insert(0, _DEFAULT)
     parser = _parser(words[:1] if words[0] in NAMES else NAMES)
-    arguments = parser.parse_args(words)
+    arguments = _parse(parser, words)
     try:
         code = int(run_audited(arguments.command, arguments, words))
         sys.stdout.flush()
@@ -48,6 +48,19 @@ def run(argv: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.FAILURE
     return code
+
+
+def _parse(parser: ArgumentParser, words: Sequence[str]) -> Namespace:
+    """Parse the arguments; the configuration file may come last, after the options.
+
+    argparse treats an optional argument as absent when an option follows the arguments before it.
+    """
+    arguments, rest = parser.parse_known_args(words)
+    if rest:
+        if len(rest) > 1 or rest[0].startswith("-") or getattr(arguments, "file", "") is not None:
+            parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        arguments.file = rest[0]
+    return arguments
 
 
 class _PrintVersion(Action):

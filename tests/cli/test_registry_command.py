@@ -120,6 +120,18 @@ def test_help_is_printed(argv: list[str], capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr().out.startswith("usage: registry")
 
 
+@pytest.mark.parametrize("words", [["readonly", "status", "--json"], ["tags", "team/app", "--sort", "name", "--json"]])
+def test_configuration_file_may_follow_options(
+    words: list[str], config_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main([*words, str(config_file)])
+    last = capsys.readouterr()
+    main([*words[:2], str(config_file), *words[2:]])
+    assert capsys.readouterr() == last
+    with pytest.raises(SystemExit):
+        main([*words, str(config_file), "another"])
+
+
 @pytest.mark.parametrize(
     "argv", [["--nonsense"], ["serve", "a", "b"], ["config"], ["config", "nonsense"], ["catalog"], ["serve", "--conf"]]
 )
