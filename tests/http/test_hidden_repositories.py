@@ -51,8 +51,8 @@ REQUESTS = (
     "/v2/_sohu/registry/repositories?n={n}&sort={sort}&q={text}",
     "/v2/_sohu/registry/repositories?n={n}&last={repository}",
     "/v2/_sohu/registry/search?n={n}&q={text}",
-    "/v2/_sohu/registry/usage",
     "/v2/_sohu/registry/trash",
+    "/v2/_sohu/registry/retention",
     "/v1/_ping",
     "/v1/search?n={n}&q={text}",
 )
@@ -151,3 +151,14 @@ async def test_caller_who_sees_all_repositories_gets_other_answers() -> None:
     rules = (*RULES, Rule(who=("anonymous",), actions=(RuleAction.PULL,)))
     async with serve(with_hidden, AccessPolicy(rules=rules)) as client:
         assert b"b/secret" in (await answer(client, "/v2/_catalog"))[2]
+
+
+async def test_every_request_has_an_answer() -> None:
+    """The requests of the tests above are those of existing lists; some need the right to administrate."""
+    registry = ScriptedRegistry()
+    await registry.carry_out(ScriptedChange(kind=ChangeOf.PUSH, repository="b/app", tag="1.0", image=0), 0)
+    values = {"repository": "b/app", "tag": "1.0", "digest": DIGESTS[0].removeprefix("digest:")}
+    async with serve(registry, AccessPolicy(rules=RULES)) as client:
+        for template in REQUESTS:
+            path = template.format(n=2, sort="name", text="app", **values)
+            assert (await answer(client, path))[0] in {200, 403}, path
