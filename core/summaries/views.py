@@ -208,7 +208,11 @@ class TagViews:
     async def _followed(self, name: RepositoryName, known: _Known, listing: ChangeListing) -> _Known:
         """Read the tags that new records name."""
         changes = await self._log.changes(listing, name)
-        tags = {change.tag for record, found in changes if record.name not in known.seen for change in found}
+        new = [found for record, found in changes if record.name not in known.seen]
+        if not new and not known.unexplained:
+            known.seen = listing.names
+            return known
+        tags = {change.tag for found in new for change in found}
         if None in tags or len(tags) > _TAGS_LOOKED_AT_MAX:
             return await self._walked(name, known, listing)
         named = [tag for tag in tags if tag is not None]
@@ -263,7 +267,7 @@ class TagViews:
     ) -> _Known:
         """Find out who pushed the tags that changed, and when."""
         old = known.links if known else {}
-        changed = {tag for tag, link in links.items() if tag not in old or old[tag] != link}
+        changed = {tag for tag, link in links.items() if tag not in old or (old[tag] is not link and old[tag] != link)}
         seconds = self._clock()
         waiting = {} if known is None else known.unexplained
         unexplained = {

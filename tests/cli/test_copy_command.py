@@ -44,7 +44,7 @@ def config(folder: Path, name: str) -> str:
 
 def tree(folder: Path) -> dict[str, bytes]:
     """Return the files that another registry sees."""
-    files = [path for path in folder.rglob("*") if path.is_file() and ".tmp" not in path.parts]
+    files = [path for path in folder.rglob("*") if path.is_file() and not {".tmp", "_summaries"} & {*path.parts}]
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
 
