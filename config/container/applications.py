@@ -90,6 +90,8 @@ class RegistryApplication(StoreApplication):
     """Held during a collection by a command; collections by servers hold the one of their schedule."""
     folding: SummaryFolding
     """Keeps the stored summaries current, for the job of servers and for a rebuild by a command."""
+    usage_lease: Lease
+    """Held during a measurement of storage use that a request started."""
     eviction_lease: Lease
     """Held during an eviction by a command; evictions by servers hold the one of their schedule."""
     announcements: QuarantineAnnouncements

@@ -317,6 +317,7 @@ class Container(Foundations):
         new_hasher=new_hasher,
         offload=offload,
         collection_lease=Foundations.collection_lease,
+        usage_lease=Foundations.usage_lease,
         folding=Singleton(
             make_folding,
             settings,

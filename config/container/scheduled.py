@@ -22,6 +22,7 @@ from core.coordination.schedule import SharedSchedule
 from core.pull_through.eviction import JOB as EVICTION_JOB
 from core.store import layout
 from core.summaries.folding import JOB as FOLDING_JOB
+from core.usage.measuring import JOB as USAGE_JOB
 from core.verification.verifier import VerificationOptions
 
 
@@ -32,6 +33,7 @@ class Schedules(Adapters):
     blob_storage = Adapters.blob_storage
 
     eviction_lease = Singleton(make_lease, EVICTION_JOB, storage=blob_storage)
+    usage_lease = Singleton(make_lease, USAGE_JOB, storage=blob_storage)
     collection_lease = Singleton(make_lease, JOB, storage=blob_storage, ttl=COLLECTION_LEASE_SECONDS)
     mirror_leases = Singleton(make_mirror_leases, settings.provided.mirrors, storage=blob_storage)
 

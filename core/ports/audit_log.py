@@ -40,6 +40,8 @@ class AuditAction(StrEnum):
     RETENTION_PLAN = "retention.plan"
     NOTIFICATIONS_STATUS = "notifications.status"
     NOTIFICATIONS_REPLAY = "notifications.replay"
+    USAGE_SHOW = "usage.show"
+    USAGE_MEASURE = "usage.measure"
     READONLY_STATUS = "readonly.status"
     SEARCH = "search"
     PING = "ping"

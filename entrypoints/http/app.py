@@ -33,6 +33,7 @@ from entrypoints.http.handlers.search import SearchHandlers
 from entrypoints.http.handlers.tag_history import TagHistoryHandlers
 from entrypoints.http.handlers.trash import TrashHandlers
 from entrypoints.http.handlers.uploads import UploadHandlers
+from entrypoints.http.handlers.usage import UsageHandlers
 from entrypoints.http.keys import IN_FLIGHT, RUNTIME_FLAGS
 from entrypoints.http.middleware.cache_status import mark_freshness
 from entrypoints.http.middleware.cors import Cors
@@ -117,7 +118,7 @@ def create_app(
     if origins.upstreams:
         app.on_response_prepare.extend([namespaces.mark, mark_freshness])
     app.on_response_prepare.append(observation.in_flight.close_connection)
-    app.cleanup_ctx.append(_lifetimes(lifetimes))
+    app.cleanup_ctx.append(_lifetimes([*lifetimes, operations.usage]))
     app.cleanup_ctx.extend([observation.health.running, *observation.contexts])
     all_jobs = [*standard_jobs(registry), *jobs]
     app.cleanup_ctx.append(background(registry.catalog, all_jobs, upkeep_waits=flags.upkeep_waits, is_first=is_first))
@@ -203,6 +204,7 @@ def _controls(
 ) -> dict[tuple[Resource, str], Handler]:
     """Return the handlers for what the commands do."""
     trash = TrashHandlers(registry, urls=urls)
+    usage = UsageHandlers(operations, urls=urls)
     read_only = ReadOnlyHandlers(operations, flags)
     retention = RetentionHandlers(registry.retention, urls=urls, clock=time.monotonic)
     notifications = NotificationHandlers(operations)
@@ -212,6 +214,9 @@ def _controls(
         (Resource.TRASH_ENTRY, "DELETE"): trash.delete,
         (Resource.REPOSITORY_TRASH, "GET"): trash.list,
         (Resource.REPOSITORY_TRASH_ENTRY, "POST"): trash.restore,
+        (Resource.USAGE, "GET"): usage.get,
+        (Resource.USAGE, "POST"): usage.measure,
+        (Resource.REPOSITORY_USAGE, "GET"): usage.of_repository,
         (Resource.READ_ONLY, "GET"): read_only.get,
         (Resource.READ_ONLY, "PUT"): read_only.put,
         (Resource.READ_ONLY, "DELETE"): read_only.delete,

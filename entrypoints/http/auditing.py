@@ -33,6 +33,7 @@ _CHANGES: Final = frozenset(
         AuditAction.TRASH_RESTORE,
         AuditAction.TRASH_DELETE,
         AuditAction.NOTIFICATIONS_REPLAY,
+        AuditAction.USAGE_MEASURE,
         AuditAction.READONLY_ON,
         AuditAction.READONLY_OFF,
     }

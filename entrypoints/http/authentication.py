@@ -48,7 +48,14 @@ _ACTIONS: Final[Mapping[str, tuple[Action, ...]]] = {
 _FOR_ALL: Final = frozenset({Resource.BASE, Resource.EXTENSIONS})
 """Resources that require no right beyond a login."""
 _ADMINISTRATIVE: Final[frozenset[Resource]] = frozenset(
-    {Resource.TRASH, Resource.TRASH_ENTRY, Resource.READ_ONLY, Resource.RETENTION, Resource.NOTIFICATIONS}
+    {
+        Resource.TRASH,
+        Resource.TRASH_ENTRY,
+        Resource.READ_ONLY,
+        Resource.RETENTION,
+        Resource.NOTIFICATIONS,
+        Resource.USAGE,
+    }
 )
 """Resources of the whole registry that require `ADMINISTRATION`; all others require the right to list repositories."""
 _PUBLIC: Final = frozenset({Resource.V1_PING})

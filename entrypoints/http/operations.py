@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from core.coordination.read_only import ReadOnlySwitch
 from core.notifications.outbox import Outbox
 from core.ports.blob_storage import BlobStorage
+from entrypoints.jobs.usage import UsageRunner, usage_runner
 
 if TYPE_CHECKING:
     from config.container import ServerApplication
@@ -19,6 +20,7 @@ class Operations:
     storage: BlobStorage
     """The store that all replicas share."""
     read_only: ReadOnlySwitch
+    usage: UsageRunner
     outbox: Outbox
     endpoint_names: Callable[[], frozenset[str]]
     """Returns the names of the configured endpoints of events."""
@@ -29,6 +31,7 @@ def operations_of(application: "ServerApplication") -> Operations:
     return Operations(
         storage=application.storage,
         read_only=application.read_only,
+        usage=usage_runner(application),
         outbox=application.outbox,
         endpoint_names=lambda: application.events.endpoint_names,
     )

@@ -30,6 +30,8 @@ class Resource(Enum):
     TRASH = auto()
     TRASH_ENTRY = auto()
     REPOSITORY_TRASH = auto()
+    USAGE = auto()
+    REPOSITORY_USAGE = auto()
     REPOSITORY_TRASH_ENTRY = auto()
     READ_ONLY = auto()
     RETENTION = auto()
@@ -92,6 +94,9 @@ ENDPOINTS: Final = (
     Endpoint(Resource.TRASH_ENTRY, "DELETE", Right.DELETE, AuditAction.TRASH_DELETE, _OURS),
     Endpoint(Resource.REPOSITORY_TRASH, "GET", Right.READ, AuditAction.TRASH_LIST, _OURS),
     Endpoint(Resource.REPOSITORY_TRASH_ENTRY, "POST", Right.WRITE, AuditAction.TRASH_RESTORE, _OURS),
+    Endpoint(Resource.USAGE, "GET", Right.READ, AuditAction.USAGE_SHOW, _OURS),
+    Endpoint(Resource.USAGE, "POST", Right.WRITE, AuditAction.USAGE_MEASURE, _OURS),
+    Endpoint(Resource.REPOSITORY_USAGE, "GET", Right.READ, AuditAction.USAGE_SHOW, _OURS),
     Endpoint(Resource.READ_ONLY, "GET", Right.READ, AuditAction.READONLY_STATUS, _OURS),
     Endpoint(Resource.READ_ONLY, "PUT", Right.CONTROL, AuditAction.READONLY_ON, _OURS),
     Endpoint(Resource.READ_ONLY, "DELETE", Right.CONTROL, AuditAction.READONLY_OFF, _OURS),
@@ -138,6 +143,7 @@ _REGISTRY_MODULES: Final[Mapping[str, Resource]] = {
     "readonly": Resource.READ_ONLY,
     "retention": Resource.RETENTION,
     "notifications": Resource.NOTIFICATIONS,
+    "usage": Resource.USAGE,
     "repositories": Resource.REPOSITORY_DETAILS,
     "search": Resource.SEARCH,
 }
@@ -150,6 +156,7 @@ _REPOSITORY_MODULES: Final[Mapping[str, Resource]] = {
     "repository": Resource.REPOSITORY,
     "trash": Resource.REPOSITORY_TRASH,
     "retention": Resource.REPOSITORY_RETENTION,
+    "usage": Resource.REPOSITORY_USAGE,
     "tags": Resource.TAG_DETAILS,
 }
 """Resources at `/v2/<name>/_sohu/registry/<module>`."""

@@ -1,5 +1,6 @@
 """The application over in-memory adapters, as a client on a socket sees it."""
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
@@ -16,6 +17,10 @@ from adapters.audit_log.stream import DisabledAuditLog
 from adapters.auth.open import OpenAuthenticator
 from adapters.catalog_index.memory import InMemoryCatalogIndex
 from config.settings import Settings
+from core.collection.listing import Lister
+from core.coordination.budget import Budget, Rates
+from core.coordination.lease import Lease
+from core.coordination.paced_store import PacedStore
 from core.coordination.read_only import ReadOnlySwitch
 from core.model.access import OPEN, AccessPolicy
 from core.model.digest import Digest
@@ -24,10 +29,17 @@ from core.ports.audit_log import AuditLog
 from core.ports.authenticator import Authenticator
 from core.pull_through.origins import LOCAL_ONLY, Origins
 from core.registry.facade import Registry
+from core.store import layout
+from core.store.clock import StoreClock
+from core.store.links import Links
+from core.usage.measurement import Measurement
+from core.usage.measuring import JOB, MeterContext, UsageMeter
+from core.usage.records import UsageRecords
 from entrypoints.http.app import create_app
 from entrypoints.http.observation import Observation
 from entrypoints.http.operations import Operations
 from entrypoints.jobs.background import Job
+from entrypoints.jobs.usage import UsageRunner
 from tests.support.core_services import CoreServices
 from tests.support.guarded_server import GuardedServer, run_guarded
 
@@ -64,11 +76,29 @@ class Api:
             assert response.status == 201, await response.text()
 
 
+def usage_runner_on(services: CoreServices) -> UsageRunner:
+    storage = services.storage
+    store = PacedStore(storage, Budget(Rates(), clock=time.monotonic, sleep=asyncio.sleep))
+
+    async def measure(_goes_on: Callable[[], bool]) -> Measurement:
+        return await UsageMeter(
+            store,
+            Lister(store, Links(storage)),
+            trash=services.trash,
+            store_clock=StoreClock(storage),
+            context=MeterContext(clock=time.monotonic, sleep=asyncio.sleep, salt=1),
+        ).measure()
+
+    lease = Lease(storage, layout.lease(JOB), owner_id="test", ttl=10.0, clock=time.monotonic, sleep=asyncio.sleep)
+    return UsageRunner(measure, lease=lease, records=UsageRecords(storage))
+
+
 def operations_on(services: CoreServices) -> Operations:
     read_only = ReadOnlySwitch(services.storage, clock=time.monotonic, now=lambda: datetime.now(UTC))
     return Operations(
         storage=services.storage,
         read_only=read_only,
+        usage=usage_runner_on(services),
         outbox=Outbox(services.storage, process="test", now=lambda: datetime.now(UTC)),
         endpoint_names=lambda: frozenset({"configured"}),
     )

@@ -33,7 +33,7 @@ SIGNATURE = image_manifest(b"{}", [], subject=descriptor(IMAGE, media_types.OCI_
 OPERATIONS = list(all_operations())
 IGNORED_VALUES = {"ns", "mount", "from"}
 """Parameters whose invalid values are ignored: there are no upstreams, and a mount that fails begins an upload."""
-PUBLIC = {"check", "checkByHead", "getToken", "getTokenByHead"}
+PUBLIC = {"check", "checkByHead", "getToken", "getTokenByHead", "pingV1"}
 """Operations that have rules of their own for callers without credentials."""
 
 

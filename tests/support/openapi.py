@@ -22,7 +22,7 @@ _FORMATS = jsonschema.FormatChecker(["uuid"])
 
 
 def _is_time(text: object) -> bool:
-    return isinstance(text, str) and datetime.fromisoformat(text).tzinfo is not None
+    return not isinstance(text, str) or datetime.fromisoformat(text).tzinfo is not None
 
 
 _FORMATS.checks("date-time", raises=ValueError)(_is_time)

@@ -30,6 +30,8 @@ HANDLER_NAMES: Final = {
     Resource.TRASH_ENTRY: "trash_entry",
     Resource.REPOSITORY_TRASH: "repository_trash",
     Resource.REPOSITORY_TRASH_ENTRY: "repository_trash_entry",
+    Resource.USAGE: "usage",
+    Resource.REPOSITORY_USAGE: "repository_usage",
     Resource.READ_ONLY: "readonly",
     Resource.RETENTION: "retention",
     Resource.REPOSITORY_RETENTION: "repository_retention",

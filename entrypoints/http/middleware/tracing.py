@@ -28,6 +28,8 @@ ROUTES: Final = {
     Resource.TRASH_ENTRY: "/v2/_sohu/registry/trash/{entry}",
     Resource.REPOSITORY_TRASH: "/v2/{name}/_sohu/registry/trash",
     Resource.REPOSITORY_TRASH_ENTRY: "/v2/{name}/_sohu/registry/trash/{entry}",
+    Resource.USAGE: "/v2/_sohu/registry/usage",
+    Resource.REPOSITORY_USAGE: "/v2/{name}/_sohu/registry/usage",
     Resource.READ_ONLY: "/v2/_sohu/registry/readonly",
     Resource.RETENTION: "/v2/_sohu/registry/retention",
     Resource.REPOSITORY_RETENTION: "/v2/{name}/_sohu/registry/retention",
