@@ -28,6 +28,7 @@ _SHOWN_PARAMETERS: Final = frozenset(
         "mount",
         "n",
         "ns",
+        "page",
         "platform",
         "q",
         "referrers",
