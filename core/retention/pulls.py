@@ -30,7 +30,7 @@ GAP: Final = timedelta(days=1)
 """If no process recorded pulls for this long, pulls may have been missed."""
 LISTED_MAX: Final = 200_000
 """Maximum number of pulled manifests that a process keeps for lists, about 50 MB."""
-_LOOK_SECONDS: Final = 60.0
+_LOOK_SECONDS: Final = 300.0
 _BATCH_PULLS: Final = 10_000
 _BATCH_BYTES_MAX: Final = 16 * 1024 * 1024
 
@@ -177,7 +177,7 @@ class PullTimes:
     async def of(self, name: RepositoryName) -> Mapping[Digest, datetime]:
         """Return the last known pulls of the manifests of a repository.
 
-        At most one listing per minute, and one request for each new batch.
+        At most one listing in five minutes, and one request for each new batch.
         """
         if self._clock() - self._read_at >= _LOOK_SECONDS:
             await self._look()

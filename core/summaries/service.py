@@ -109,7 +109,7 @@ class SummaryService:
     async def last_pulls(self, name: RepositoryName) -> Mapping[Digest, datetime]:
         """Return the times of the last recorded pulls of a repository's manifests, by the store's clock.
 
-        Each process writes its pulls every 15 minutes. At most one listing per minute, and a request for each new
+        Each process writes its pulls every 15 minutes. At most one listing in five minutes, and a request for each new
         record of pulls.
         """
         return await self._pulls.of(name)

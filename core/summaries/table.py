@@ -4,11 +4,11 @@ A background job writes it (`core.summaries.folding`). The job leaves each recor
 process that read the table less than a minute ago sees every change either in the table or in the list of records.
 """
 
-import asyncio
 import json
 import logging
 import zlib
 from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -20,6 +20,7 @@ from core.model.names import RepositoryName
 from core.ports.blob_storage import BlobStorage
 from core.store import summary_keys
 from core.summaries.changes import ChangeListing, ChangeLog
+from core.summaries.sharing import SharedLooks
 from core.summaries.stored import STORED_BYTES_MAX, SummariesUnreadableError, unpack
 
 _logger = logging.getLogger(__name__)
@@ -134,6 +135,16 @@ async def write_table(storage: BlobStorage, table: StoredTable, *, offload: Offl
     await storage.write(summary_keys.REPOSITORY_TABLE, await offload(encode_table, table), durable=False)
 
 
+@dataclass(frozen=True, slots=True)
+class _Changed:
+    """A repository that has records."""
+
+    records: AbstractSet[str]
+    """The records that are considered."""
+    summary: RepositorySummary | None
+    """None if the repository does not exist."""
+
+
 class RepositoryTables:
     """Reads the table, and applies the changes that it does not contain; one per process.
 
@@ -162,59 +173,68 @@ class RepositoryTables:
         self._offload = offload
         self._stored = StoredTable()
         self._read_at = float("-inf")
-        self._changed: dict[RepositoryName, tuple[str, RepositorySummary | None]] = {}
-        """The repositories with records, with the newest record that was considered."""
+        self._changed: dict[RepositoryName, _Changed] = {}
+        """The repositories with records."""
         self._table: RepositoryTable | None = None
-        self._lock = asyncio.Lock()
+        self._looks: SharedLooks[None, RepositoryTable] = SharedLooks()
 
     async def table(self) -> RepositoryTable:
-        """Return the table with all recorded changes."""
-        async with self._lock:
-            if self._clock() - self._read_at >= RELOAD_SECONDS:
-                read_at = self._clock()
-                self._stored = await read_table(self._storage, offload=self._offload)
-                self._read_at, self._table = read_at, None
-            listing = await self._log.listing()
-            newest = await self._newest(listing)
-            is_current = await self._apply(newest)
-            is_complete = self._stored.built_at is not None and listing.is_complete and is_current
-            if self._table is None or self._table.is_complete != is_complete:
-                self._table = self._merged(is_complete=is_complete)
-            return self._table
+        """Return the table with all recorded changes; concurrent callers share one look at the store."""
+        return await self._looks.run(None, self._look)
 
-    async def _newest(self, listing: ChangeListing) -> Mapping[RepositoryName, str]:
-        """Return the newest record of each repository that has one."""
-        newest: dict[RepositoryName, str] = {}
+    async def _look(self) -> RepositoryTable:
+        # Listed before the table is read: a record that is missing here was folded into the table before.
+        listing = await self._log.listing()
+        records = await self._by_repository(listing)
+        are_folded = any(not change.records <= records.get(name, set()) for name, change in self._changed.items())
+        if are_folded or self._clock() - self._read_at >= RELOAD_SECONDS:
+            read_at = self._clock()
+            self._stored = await read_table(self._storage, offload=self._offload)
+            self._read_at, self._table = read_at, None
+        is_current = await self._apply(records)
+        is_complete = self._stored.built_at is not None and listing.is_complete and is_current
+        if self._table is None or self._table.is_complete != is_complete:
+            self._table = self._merged(is_complete=is_complete)
+        return self._table
+
+    async def _by_repository(self, listing: ChangeListing) -> Mapping[RepositoryName, set[str]]:
+        """Return the names of the records of each repository that has any."""
+        records: dict[RepositoryName, set[str]] = {}
         for record in listing.records:
             name = record.repository
             if name is None:
                 changes = await self._log.read(record)
                 name = changes[0].repository if changes else None
             if name is not None:
-                newest[name] = record.name
-        return newest
+                records.setdefault(name, set()).add(record.name)
+        return records
 
-    async def _apply(self, newest: Mapping[RepositoryName, str]) -> bool:
+    async def _apply(self, records: Mapping[RepositoryName, set[str]]) -> bool:
         """Look at the repositories that have a new record; return whether all of them were looked at."""
-        due = [name for name, record in newest.items() if self._changed.get(name, ("", None))[0] != record]
+        seen = self._changed
+        due = [name for name, names in records.items() if name not in seen or not names <= seen[name].records]
         some = due[:_REFRESHED_MAX]
 
         async def summarize(name: RepositoryName) -> RepositorySummary | None:
             return await self._summarize(name, _BUILT_MAX)
 
         found = await map_bounded(summarize, some, at_once=_AT_ONCE)
-        if some or self._changed.keys() - newest.keys():
-            kept = {name: change for name, change in self._changed.items() if name in newest}
-            refreshed = zip(some, found, strict=True)
-            self._changed = kept | {name: (newest[name], summary) for name, summary in refreshed}
+        kept = {
+            name: _Changed(change.records & records[name], change.summary)
+            for name, change in seen.items()
+            if name in records
+        }
+        refreshed = {name: _Changed(records[name], each) for name, each in zip(some, found, strict=True)}
+        self._changed = kept | refreshed
+        if refreshed or len(kept) < len(seen):
             self._table = None
         return len(some) == len(due)
 
     def _merged(self, *, is_complete: bool) -> RepositoryTable:
         rows = dict(self._stored.rows)
-        for name, (_, summary) in self._changed.items():
-            if summary is not None:
-                rows[name] = summary
+        for name, change in self._changed.items():
+            if change.summary is not None:
+                rows[name] = change.summary
             else:
                 rows.pop(name, None)
         return RepositoryTable(repositories=dict(sorted(rows.items())), is_complete=is_complete)

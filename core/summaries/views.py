@@ -4,13 +4,12 @@ The store is the truth: an answer is never older than its question, except in a 
 where a change without a record (of another registry on the same store) is noticed within a minute.
 """
 
-import asyncio
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 
 from core.concurrency import map_bounded
@@ -27,6 +26,7 @@ from core.store.tag_links import TagLinks, link_md5
 from core.summaries.authors import Authors
 from core.summaries.changes import ChangeListing, ChangeLog
 from core.summaries.history import read_history
+from core.summaries.sharing import SharedLooks
 
 TAGS_REMEMBERED_MAX: Final = 100_000
 """Maximum number of tags that a process keeps in memory, about 60 MB."""
@@ -136,8 +136,7 @@ class TagViews:
         self._offload = offload
         self._known: OrderedDict[RepositoryName, _Known] = OrderedDict()
         self._weight = 0
-        self._waiting: dict[RepositoryName, asyncio.Task[RepositoryView]] = {}
-        self._running: dict[RepositoryName, asyncio.Task[RepositoryView]] = {}
+        self._looks: SharedLooks[RepositoryName, RepositoryView] = SharedLooks()
 
     async def view(self, name: RepositoryName) -> RepositoryView:
         """Return the tags of a repository; callers that wait for the same repository share one look at the store.
@@ -145,23 +144,9 @@ class TagViews:
         Raises:
             NameUnknownError: the repository does not exist.
         """
-        # A look that has begun may miss a change that was made before this call, so only a future one is shared.
-        task = self._waiting.get(name)
-        if task is None:
-            task = self._waiting[name] = asyncio.get_running_loop().create_task(self._look(name))
-            task.add_done_callback(self._retrieve)
-        return await asyncio.shield(task)
-
-    @staticmethod
-    def _retrieve(task: asyncio.Task[RepositoryView]) -> None:
-        # The callers may have been cancelled; their error must not be reported as lost.
-        with suppress(asyncio.CancelledError):
-            task.exception()
+        return await self._looks.run(name, partial(self._look, name))
 
     async def _look(self, name: RepositoryName) -> RepositoryView:
-        if (earlier := self._running.get(name)) is not None:
-            await asyncio.wait([earlier])
-        self._running[name] = self._waiting.pop(name)
         known = self._forget(name)
         try:
             new = await self._refreshed(name, known)
@@ -171,8 +156,6 @@ class TagViews:
             if known is not None:
                 self._keep(name, known)
             raise
-        finally:
-            del self._running[name]
         self._keep(name, new)
         return new.view
 

@@ -1,16 +1,20 @@
 """The operations of the registry record their changes: one object each, and none if no tag moves."""
 
+from dataclasses import replace
+
 import pytest
 
+from adapters.blob_storage.memory import InMemoryBlobStorage
 from adapters.catalog_index.memory import InMemoryCatalogIndex
 from core.model.events import Actor
 from core.model.media_types import OCI_MANIFEST
 from core.model.names import RepositoryName, Tag
 from core.store import layout
 from core.store.manifest_cache import ManifestCache
-from core.summaries.changes import ChangeKind, ChangeLog
+from core.summaries.changes import ChangeKind, ChangeLog, ChangeRecorder
 from tests.support.content import image_manifest
-from tests.support.core_services import CoreServices
+from tests.support.core_services import NOW, CoreServices
+from tests.support.counted_requests import CountedStorage
 
 NAME = RepositoryName("team/app")
 TAG = Tag("v1")
@@ -64,3 +68,18 @@ async def test_an_eviction_is_recorded_and_the_catalog_follows(services, registr
     await registry.record_eviction(NAME)
     assert await recorded(services) == [(ChangeKind.OTHER, None, "eviction")]
     assert not (await registry.catalog.page(None, None)).items
+
+
+@pytest.mark.parametrize("is_enabled", [True, False])
+async def test_a_push_by_tag_costs_one_request_more(is_enabled):
+    counts = []
+    for enabled in (False, is_enabled):
+        storage = CountedStorage(InMemoryBlobStorage(now=lambda: NOW))
+        services = CoreServices(storage=storage)
+        await services.push_blob(NAME, b"{}")
+        changes = ChangeRecorder(storage, now=lambda: NOW, new_id=services.new_id, is_enabled=enabled)
+        registry = replace(services.registry(InMemoryCatalogIndex()), changes=changes)
+        storage.count()
+        await registry.push_manifest(NAME, image_manifest(), OCI_MANIFEST, by=ALICE, tags=[TAG])
+        counts.append(storage.count())
+    assert counts[1] - counts[0] == int(is_enabled)

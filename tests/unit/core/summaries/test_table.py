@@ -6,11 +6,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from core.concurrency import map_bounded
 from core.errors import StorageUnavailableError
-from core.model.names import RepositoryName
+from core.model.names import RepositoryName, Tag
 from core.store import layout, summary_keys
 from core.summaries import table as table_module
-from core.summaries.changes import ChangeKind
+from core.summaries.changes import ChangeKind, ChangeRecorder
+from core.summaries.folding import RECORD_AGE
 from core.summaries.stored import SummariesUnreadableError
 from core.summaries.table import RepositorySummary, StoredTable, decode_table, encode_table, read_table, write_table
 from tests.support.summaries import NAME, inline
@@ -96,14 +98,52 @@ async def test_a_later_change_is_applied_too_and_nothing_is_read_twice(store, se
     assert store.storage.count() == 1
 
 
-async def test_folded_changes_come_from_the_stored_table(store, service):
+async def test_folded_changes_come_from_the_stored_table_at_once(store, service):
     await keep(store, OTHER)
-    await store.tag("v1", await store.put_image())
+    image = await store.put_image()
+    await store.tag("v1", image)
+    assert (await service.table()).repositories[NAME].tags == 1
+    store.time.pass_seconds(RECORD_AGE.total_seconds())
+    await store.tag("v2", image)
+    await service.table()
+    await store.folding().run(store.time.now())
+    await store.folding().run(store.time.now())
+    assert (await service.table()).repositories[NAME].tags == 2
+    store.storage.count()
+    assert (await service.table()).repositories[NAME].tags == 2
+    assert store.storage.count() == 1
+
+
+async def test_a_stored_table_is_read_again_after_a_minute(store, service):
+    await keep(store, OTHER)
     await service.table()
     await keep(store, OTHER, NAME)
-    await store.storage.inner.delete_tree(summary_keys.CHANGES)
     store.time.pass_seconds(table_module.RELOAD_SECONDS)
     assert (await service.table()).repositories[NAME].tags == 9
+
+
+async def test_a_record_of_a_process_whose_clock_is_late_is_applied(store, service):
+    await keep(store)
+    image = await store.put_image()
+    await store.tag("v1", image)
+    await service.table()
+    late = ChangeRecorder(store.storage, now=lambda: store.time.now() - timedelta(hours=1), new_id=lambda: "late")
+    await store.point("v2", image)
+    await late.record(ChangeKind.PUSH, NAME, tags=[(Tag("v2"), image)], by="bob")
+    assert (await service.table()).repositories[NAME].tags == 2
+
+
+async def test_concurrent_callers_share_one_look(store, service):
+    await keep(store, NAME)
+    await service.table()
+    store.storage.count()
+
+    async def table(_number):
+        return await service.table()
+
+    found = await map_bounded(table, range(20), at_once=20)
+    assert len({id(each) for each in found}) == 1
+    assert store.storage.count() == 1
 
 
 async def test_a_record_that_cannot_be_read_is_ignored(store, service):

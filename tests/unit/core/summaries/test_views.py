@@ -92,13 +92,20 @@ async def test_the_version_changes_with_the_tags_and_is_the_same_in_all_processe
     assert (await service.view(NAME)).version != first.version
 
 
-async def test_a_warm_view_of_1000_tags_costs_two_requests(store, service):
+async def test_1000_tags_with_all_details_cost_two_requests_when_warm(store, service):
     await store.fill(1_000)
-    await service.view(NAME)
+
+    async def list_all():
+        view = await service.view(NAME)
+        summaries = await service.describe(NAME, {state.digest for state in view.tags.values()}, built_max=1_000)
+        assert len(view.tags) == len(summaries) == 1_000
+        await service.last_pulls(NAME)
+
+    await list_all()
     store.time.pass_seconds(100)
-    await service.view(NAME)
+    await list_all()
     store.storage.count()
-    await service.view(NAME)
+    await list_all()
     assert store.storage.count() == 2
 
 
