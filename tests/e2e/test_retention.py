@@ -64,8 +64,9 @@ def test_pulls_of_all_processes_are_known_after_the_end(tmp_path: Path) -> None:
     assert not any(entry["delete"] for entry in tags.values())
 
 
-def test_registry_without_such_a_rule_records_no_pulls(tmp_path: Path) -> None:
-    with RegistryServer(tmp_path / "ours", tmp_path / "storage") as server:
+def test_registry_without_such_a_rule_and_without_summaries_records_no_pulls(tmp_path: Path) -> None:
+    config = {"summaries": {"enabled": False}}
+    with RegistryServer(tmp_path / "ours", tmp_path / "storage", config=config) as server:
         client = RegistryClient(server.host)
         push_all(client, "team/app")
         client.pull("team/app", "latest")
