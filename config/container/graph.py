@@ -41,6 +41,7 @@ from core.collection.recovery import RoundWatch
 from core.registry.catalog import CatalogService
 from core.registry.facade import Registry
 from core.registry.immutable_images import ImmutableImages
+from core.registry.parts import BlobParts, ManifestParts
 from core.registry.uploads import UploadService
 from core.restoration.service import TrashService
 from core.retention.service import RetentionService
@@ -126,13 +127,8 @@ class Container(Foundations):
         is_immutable=tag_immutability,
         covers=tag_immutability.provided.covers,
     )
-    blobs = Singleton(
-        make_blobs,
-        pull_through,
-        new_id=new_id,
-        new_hasher=new_hasher,
-        offload=offload,
-        read_only=read_only,
+    blob_parts = Singleton(
+        BlobParts,
         storage=blob_storage,
         links=links,
         cache=descriptor_hints,
@@ -141,6 +137,16 @@ class Container(Foundations):
         damage=damage,
         immutable_images=immutable_images,
         publisher=publisher,
+    )
+    blobs = Singleton(
+        make_blobs,
+        pull_through,
+        blob_parts,
+        storage=blob_storage,
+        new_id=new_id,
+        new_hasher=new_hasher,
+        offload=offload,
+        read_only=read_only,
     )
     uploads = Singleton(
         UploadService,
@@ -160,13 +166,8 @@ class Container(Foundations):
         page_size_max=settings.provided.catalog.entries_max,
         lists=Callable(listing_rule, origins),
     )
-    manifests = Singleton(
-        make_manifests,
-        pull_through,
-        catalog=catalog,
-        read_only=read_only,
-        now=now,
-        changes=changes,
+    manifest_parts = Singleton(
+        ManifestParts,
         storage=blob_storage,
         links=links,
         tag_links=tag_links,
@@ -177,6 +178,15 @@ class Container(Foundations):
         damage=damage,
         immutable_images=immutable_images,
         offload=offload,
+    )
+    manifests = Singleton(
+        make_manifests,
+        pull_through,
+        manifest_parts,
+        catalog=catalog,
+        read_only=read_only,
+        now=now,
+        changes=changes,
     )
     tags = Singleton(
         make_tags,

@@ -28,6 +28,7 @@ from core.model.sizes import Space
 from core.ports.blob_storage import BlobStorage
 from core.ports.metrics import Metrics
 from core.ports.spool import Spool
+from core.ports.staging import StagingStorage
 from core.ports.upstream import Upstream
 from core.pull_through.absences import Absences
 from core.pull_through.admission import Admission, LimitedAdmission
@@ -48,6 +49,7 @@ from core.pull_through.turns import Turns
 from core.registry.blobs import BlobService
 from core.registry.catalog import CatalogService
 from core.registry.manifests import ManifestService
+from core.registry.parts import BlobParts, ManifestParts
 from core.registry.referrers import ReferrerService
 from core.registry.repositories import RepositoryService
 from core.registry.tags import TagService
@@ -80,22 +82,22 @@ def make_pull_through(
 
 def make_blobs(
     cache: "PullThrough | None",
-    /,
+    parts: BlobParts,
     *,
+    storage: StagingStorage,
     new_id: Callable[[], str],
     new_hasher: HasherFactory,
     offload: Offload,
     read_only: ReadOnlySwitch,
-    **parts: Any,
 ) -> BlobService:
     """Return the service for blobs, with or without a cache."""
     if cache is None:
-        return BlobService(**parts)
+        return BlobService(parts)
     store = FetchedBlobStore(
-        parts["storage"],
-        parts["links"],
-        guard=parts["guard"],
-        damage=parts["damage"],
+        storage,
+        parts.links,
+        guard=parts.guard,
+        damage=parts.damage,
         new_id=new_id,
         admission=cache.admission,
         is_read_only=lambda: read_only.is_on,
@@ -112,7 +114,7 @@ def make_blobs(
     fetcher = Fetcher(tools)
     cache.lifetimes.append(fetcher)
     return CachedBlobs(
-        **parts,
+        parts,
         origins=cache.origins,
         fetcher=fetcher,
         store=store,
@@ -123,18 +125,18 @@ def make_blobs(
 
 def make_manifests(
     cache: "PullThrough | None",
+    parts: ManifestParts,
     *,
     catalog: CatalogService,
     read_only: ReadOnlySwitch,
     now: Callable[[], datetime],
     changes: ChangeRecorder,
-    **parts: Any,
 ) -> ManifestService:
     """Return the service for manifests, with or without a cache."""
     if cache is None:
-        return ManifestService(**parts)
+        return ManifestService(parts)
     service = CachedManifests(
-        **parts,
+        parts,
         origins=cache.origins,
         states=cache.states,
         absences=cache.absences,

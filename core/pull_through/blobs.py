@@ -4,7 +4,6 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
-from core.collection.guard import CollectionGuard
 from core.errors import BlobUnknownError, ContentDamagedError, DeniedError, StorageUnavailableError, UpstreamAbsentError
 from core.model.descriptor import Descriptor
 from core.model.digest import Digest
@@ -12,8 +11,7 @@ from core.model.events import Actor, EventAction
 from core.model.freshness import CacheOutcome, Freshness
 from core.model.media_types import OCTET_STREAM
 from core.model.names import RepositoryName
-from core.ports.blob_storage import BlobReader, BlobStorage
-from core.ports.descriptor_cache import DescriptorCache
+from core.ports.blob_storage import BlobReader
 from core.pull_through.absences import Absences
 from core.pull_through.claims import Claims
 from core.pull_through.fetch import ContentStoredError
@@ -21,11 +19,7 @@ from core.pull_through.fetching import Fetcher
 from core.pull_through.origins import Origin, Origins
 from core.pull_through.storing import FetchedBlobStore
 from core.registry.blobs import BlobService
-from core.registry.immutable_images import ImmutableImages
-from core.registry.publisher import Publisher
-from core.store.damage import DamageWatch
-from core.store.links import Links
-from core.trash.store import Trash
+from core.registry.parts import BlobParts
 from core.typing import override
 
 if TYPE_CHECKING:
@@ -48,6 +42,7 @@ class CachedBlobs(BlobService):
     - `UpstreamError`: the upstream failed. If it does not have the blob, this is `BlobUnknownError`.
 
     Args:
+        parts: see the base.
         origins: the origins of cached repositories.
         fetcher: fetches blobs.
         store: links blobs of the store.
@@ -57,31 +52,15 @@ class CachedBlobs(BlobService):
 
     def __init__(
         self,
-        storage: BlobStorage,
-        links: Links,
-        cache: DescriptorCache,
+        parts: BlobParts,
         *,
-        guard: CollectionGuard,
-        trash: Trash,
-        damage: DamageWatch,
-        immutable_images: ImmutableImages,
-        publisher: Publisher,
         origins: Origins,
         fetcher: Fetcher,
         store: FetchedBlobStore,
         claims: Claims,
         absences: Absences,
     ) -> None:
-        super().__init__(
-            storage,
-            links,
-            cache,
-            guard=guard,
-            trash=trash,
-            damage=damage,
-            immutable_images=immutable_images,
-            publisher=publisher,
-        )
+        super().__init__(parts)
         self._origins = origins
         self._fetcher = fetcher
         self._store = store

@@ -6,8 +6,6 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final, TypeVar
 
-from core.collection.guard import CollectionGuard
-from core.content_source import Offload
 from core.errors import (
     DeniedError,
     ManifestUnknownError,
@@ -22,7 +20,6 @@ from core.model.digest import Digest
 from core.model.freshness import CacheOutcome, Freshness
 from core.model.manifest import StoredManifest
 from core.model.names import Reference, RepositoryName, Tag
-from core.ports.blob_storage import BlobStorage
 from core.ports.upstream import UpstreamTag
 from core.pull_through.absences import Absences
 from core.pull_through.claiming import Claim, Claimant
@@ -33,16 +30,10 @@ from core.pull_through.origins import Origin, Origins
 from core.pull_through.pauses import Pauses
 from core.pull_through.tag_state import TagState, TagStates
 from core.pull_through.turns import Turn, Turns
-from core.registry.immutable_images import ImmutableImages
-from core.registry.manifest_references import ManifestPolicy
 from core.registry.manifests import ManifestService
+from core.registry.parts import ManifestParts
 from core.store import layout
-from core.store.damage import DamageWatch
-from core.store.links import Links
-from core.store.manifest_cache import ManifestCache
 from core.store.objects import find
-from core.store.tag_links import TagLinks
-from core.trash.store import Trash
 from core.typing import override
 
 _logger = logging.getLogger(__name__)
@@ -68,7 +59,7 @@ class CachedManifests(ManifestService):
     for `stale`; otherwise the error is that of the upstream, never an absence.
 
     Args:
-        storage, links, tag_links, guard, policy, memory, trash, damage, immutable_images, offload: see the base.
+        parts: see the base.
         origins: finds the upstreams.
         states: the records of tags.
         absences, pauses: what the upstreams do not have, and their recent failures.
@@ -83,17 +74,8 @@ class CachedManifests(ManifestService):
 
     def __init__(
         self,
-        storage: BlobStorage,
-        links: Links,
-        tag_links: TagLinks,
+        parts: ManifestParts,
         *,
-        guard: CollectionGuard,
-        policy: ManifestPolicy,
-        memory: ManifestCache,
-        trash: Trash,
-        damage: DamageWatch,
-        immutable_images: ImmutableImages,
-        offload: Offload,
         origins: Origins,
         states: TagStates,
         absences: Absences,
@@ -106,18 +88,7 @@ class CachedManifests(ManifestService):
         announce: Callable[[RepositoryName], Awaitable[None]],
         moved: Callable[[RepositoryName, Tag, Digest], Awaitable[None]],
     ) -> None:
-        super().__init__(
-            storage,
-            links,
-            tag_links,
-            guard=guard,
-            policy=policy,
-            memory=memory,
-            trash=trash,
-            damage=damage,
-            immutable_images=immutable_images,
-            offload=offload,
-        )
+        super().__init__(parts)
         self._origins = origins
         self._states = states
         self._absences = absences
@@ -129,7 +100,12 @@ class CachedManifests(ManifestService):
         self._announce = announce
         self._moved = moved
         self._keeper = ManifestKeeper(
-            storage, self._contents, guard=guard, damage=damage, require_writable=require_writable, admits=admits
+            parts.storage,
+            self._contents,
+            guard=parts.guard,
+            damage=parts.damage,
+            require_writable=require_writable,
+            admits=admits,
         )
         self._flights: Flights[tuple[RepositoryName, Reference], StoredManifest] = Flights()
 

@@ -3,23 +3,19 @@
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from core.collection.guard import CollectionGuard, Need
+from core.collection.guard import Need
 from core.errors import BlobUnknownError, ContentDamagedError, DeniedError, ObjectNotFoundError
 from core.model.descriptor import Descriptor
 from core.model.digest import Digest
 from core.model.events import UNNAMED, Actor, EventAction
 from core.model.media_types import OCTET_STREAM
 from core.model.names import RepositoryName
-from core.ports.blob_storage import BlobReader, BlobStorage
-from core.ports.descriptor_cache import DescriptorCache
-from core.registry.immutable_images import ImmutableImages
-from core.registry.publisher import Publisher
+from core.ports.blob_storage import BlobReader
+from core.registry.parts import BlobParts
 from core.store import layout
-from core.store.damage import DamageWatch
-from core.store.links import Links, RemovedLink
+from core.store.links import RemovedLink
 from core.store.objects import find
 from core.trash.entry import TrashKind
-from core.trash.store import Trash
 
 
 class BlobService:
@@ -29,36 +25,18 @@ class BlobService:
     others raise `StorageUnavailableError` if their event cannot be recorded; the change stands (see `EventSink.emit`).
 
     Args:
-        storage: the store.
-        links: the links of the store.
-        cache: used for pulls; may contain entries of other processes.
-        guard: protects content from garbage collection, and caches the blobs that this process verified.
-        trash: records removed links.
-        damage: the known damage.
-        immutable_images: refuses the removal of content that immutable tags require.
-        publisher: publishes pulls, mounts and removals.
+        parts: the parts of the service.
     """
 
-    def __init__(
-        self,
-        storage: BlobStorage,
-        links: Links,
-        cache: DescriptorCache,
-        *,
-        guard: CollectionGuard,
-        trash: Trash,
-        damage: DamageWatch,
-        immutable_images: ImmutableImages,
-        publisher: Publisher,
-    ) -> None:
-        self._storage = storage
-        self._links = links
-        self._cache = cache
-        self._guard = guard
-        self._trash = trash
-        self._damage = damage
-        self._immutable_images = immutable_images
-        self._publisher = publisher
+    def __init__(self, parts: BlobParts) -> None:
+        self._storage = parts.storage
+        self._links = parts.links
+        self._cache = parts.cache
+        self._guard = parts.guard
+        self._trash = parts.trash
+        self._damage = parts.damage
+        self._immutable_images = parts.immutable_images
+        self._publisher = parts.publisher
 
     async def stat(self, name: RepositoryName, digest: Digest, *, pulled_by: Actor | None = None) -> Descriptor:
         """Return the descriptor of a blob. Two storage requests, or none if the blob was recently verified.

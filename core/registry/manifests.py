@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from core.collection.guard import CollectionGuard, Need
-from core.content_source import Offload
+from core.collection.guard import Need
 from core.errors import (
     ContentDamagedError,
     DeniedError,
@@ -30,18 +29,13 @@ from core.model.manifest import (
 from core.model.media_types import DOCKER_SCHEMA1, DOCKER_SCHEMA1_SIGNED, SCHEMA1
 from core.model.names import Reference, RepositoryName, Tag
 from core.model.schema1 import is_schema1
-from core.ports.blob_storage import BlobStorage
-from core.registry.immutable_images import ImmutableImages
 from core.registry.manifest_contents import ManifestContents
-from core.registry.manifest_references import ManifestPolicy, ManifestReferences, Needed
+from core.registry.manifest_references import ManifestReferences, Needed
+from core.registry.parts import ManifestParts
 from core.store import layout
-from core.store.damage import DamageWatch
 from core.store.legacy import LegacyManifests
-from core.store.links import Links, RemovedLink, link_object
-from core.store.manifest_cache import ManifestCache
-from core.store.tag_links import TagLinks
+from core.store.links import RemovedLink, link_object
 from core.trash.entry import TrashKind
-from core.trash.store import Trash
 
 _DELETES_OUTLIVED: Final = 5
 """Maximum number of attempts of a push to write its tag while concurrent deletes remove it."""
@@ -62,32 +56,22 @@ class PushedManifest:
 class ManifestService:
     """Stores, serves and deletes manifests; one per process."""
 
-    def __init__(
-        self,
-        storage: BlobStorage,
-        links: Links,
-        tag_links: TagLinks,
-        *,
-        guard: CollectionGuard,
-        policy: ManifestPolicy,
-        memory: ManifestCache,
-        trash: Trash,
-        damage: DamageWatch,
-        immutable_images: ImmutableImages,
-        offload: Offload,
-    ) -> None:
+    def __init__(self, parts: ManifestParts) -> None:
+        storage, links, guard, damage = parts.storage, parts.links, parts.guard, parts.damage
         self._storage = storage
         self._links = links
-        self._tags = tag_links
+        self._tags = parts.tag_links
         self._guard = guard
         self._legacy = LegacyManifests(storage, links)
-        self._memory = memory
-        self._policy = policy
-        self._trash = trash
+        self._memory = parts.memory
+        self._policy = parts.policy
+        self._trash = parts.trash
         self._damage = damage
-        self._immutable_images = immutable_images
-        self._contents = ManifestContents(storage, damage=damage, offload=offload)
-        self._references = ManifestReferences(storage, links, self._contents, guard=guard, policy=policy, damage=damage)
+        self._immutable_images = parts.immutable_images
+        self._contents = ManifestContents(storage, damage=damage, offload=parts.offload)
+        self._references = ManifestReferences(
+            storage, links, self._contents, guard=guard, policy=parts.policy, damage=damage
+        )
 
     async def resolve(self, name: RepositoryName, reference: Reference) -> Digest:
         """Return the digest that a tag points at; a digest is returned unchanged.

@@ -1,6 +1,7 @@
 """The services of a registry with pull-through caches, on in-memory adapters and simulated time."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from adapters.blob_storage.memory import InMemoryBlobStorage
@@ -73,16 +74,7 @@ class CachedServices(CoreServices):
         self.claimed: list[tuple[str, str, int]] = []
         self.plain_manifests = self.manifests
         self.manifests: CachedManifests = CachedManifests(
-            self.storage,
-            self.links,
-            self.tag_links,
-            guard=wiring.pop("guard", self.guard),
-            policy=self.policy,
-            memory=self.memory,
-            trash=self.trash,
-            damage=self.damage,
-            immutable_images=self.immutable_images,
-            offload=self.offload,
+            replace(self.manifest_parts, guard=wiring.pop("guard", self.guard)),
             origins=self.origins,
             states=self.states,
             absences=self.absences,

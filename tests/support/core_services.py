@@ -26,6 +26,7 @@ from core.registry.facade import Registry
 from core.registry.immutable_images import ImmutableImages
 from core.registry.manifest_references import ManifestPolicy
 from core.registry.manifests import ManifestService
+from core.registry.parts import BlobParts, ManifestParts
 from core.registry.publisher import Publisher
 from core.registry.referrers import ReferrerService
 from core.registry.repositories import RepositoryService
@@ -133,16 +134,17 @@ class CoreServices:
             covers=lambda _name: self.has_immutable_tags,
         )
         self.publisher = Publisher(self.events, self.audit_log, now=lambda: NOW)
-        self.blobs = BlobService(
-            self.storage,
-            self.links,
-            self.cache,
+        self.blob_parts = BlobParts(
+            storage=self.storage,
+            links=self.links,
+            cache=self.cache,
             guard=self.guard,
             trash=self.trash,
             damage=self.damage,
             immutable_images=self.immutable_images,
             publisher=self.publisher,
         )
+        self.blobs = BlobService(self.blob_parts)
         self.uploads = UploadService(
             self.storage,
             guard=self.guard,
@@ -153,10 +155,10 @@ class CoreServices:
             offload=self.offload,
             publisher=self.publisher,
         )
-        self.manifests = ManifestService(
-            self.storage,
-            self.links,
-            self.tag_links,
+        self.manifest_parts = ManifestParts(
+            storage=self.storage,
+            links=self.links,
+            tag_links=self.tag_links,
             guard=self.guard,
             policy=self.policy,
             memory=self.memory,
@@ -165,6 +167,7 @@ class CoreServices:
             immutable_images=self.immutable_images,
             offload=self.offload,
         )
+        self.manifests = ManifestService(self.manifest_parts)
         self.trash_service = TrashService(
             self.storage,
             self.trash,

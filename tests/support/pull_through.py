@@ -98,14 +98,7 @@ class Machine:
         )
         async with Fetcher(tools) as fetcher:
             blobs = CachedBlobs(
-                services.storage,
-                services.links,
-                services.cache,
-                guard=services.guard,
-                trash=services.trash,
-                damage=services.damage,
-                immutable_images=services.immutable_images,
-                publisher=services.publisher,
+                services.blob_parts,
                 origins=self.origins,
                 fetcher=fetcher,
                 store=store,

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from adapters.descriptor_cache.memory import InMemoryDescriptorCache
@@ -157,16 +159,7 @@ def hints():
 @pytest.fixture
 def hinted(services, hints):
     """The service with a cache that processes share, whose entries may be outdated."""
-    return BlobService(
-        services.storage,
-        services.links,
-        hints,
-        guard=services.guard,
-        trash=services.trash,
-        damage=services.damage,
-        immutable_images=services.immutable_images,
-        publisher=services.publisher,
-    )
+    return BlobService(replace(services.blob_parts, cache=hints))
 
 
 async def test_hint_saves_a_pull_the_read_of_the_link(services, blob, hints, hinted):
