@@ -51,7 +51,7 @@ from core.summaries.service import SummaryService
 from core.summaries.tag_history import HistoryService
 from core.summaries.tag_list import TagLists
 from core.verification.announcement import QuarantineAnnouncements
-from core.verification.verifier import Verifier
+from core.verification.verifier import Verifier, VerifierParts
 
 
 class Container(Foundations):
@@ -285,10 +285,9 @@ class Container(Foundations):
         pulls=pull_recorder,
     )
 
-    new_verifier = Singleton(
-        partial,
-        Verifier,
-        blob_storage,
+    verifier_parts = Singleton(
+        VerifierParts,
+        storage=blob_storage,
         links=links,
         index=catalog_index,
         trash=trash,
@@ -307,6 +306,7 @@ class Container(Foundations):
         announce=announcements.provided.announce,
         store_clock=store_clock,
     )
+    new_verifier = Singleton(partial, Verifier, verifier_parts)
 
     store_application = Singleton(StoreApplication, settings=settings, storage=blob_storage, read_only=read_only)
     registry_application = Singleton(

@@ -75,51 +75,54 @@ class VerificationProgress:
     is_resumed: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifierParts:
+    """The parts of all verifications of one process."""
+
+    storage: BlobStorage
+    """The store to verify; servers may use it."""
+    links: Links
+    """Reads and writes links in the store."""
+    index: CatalogIndex
+    """The catalog index to compare."""
+    trash: Trash
+    """Receives the links and data that repairs remove."""
+    rules: VerificationRules
+    """The registry's configuration for manifests and tags."""
+    new_hasher: HasherFactory
+    offload: Offload
+    """Runs hashing off the event loop."""
+    clock: Callable[[], float]
+    """Monotonic seconds, for the time between checkpoints."""
+    sleep: Callable[[float], Awaitable[None]]
+    """Suspends the task before a second check."""
+    rebuild_catalog: Callable[[], Awaitable[int]]
+    """Fills the index from storage."""
+    announce: Announce
+    """Announces to servers that blobs were removed."""
+    store_clock: StoreClock | None = None
+    """The clock of the process. Without it, clock jumps are known only from the records in the store."""
+
+
 class Verifier:
     """Verifies a store. One instance per verification.
 
     Args:
-        storage: the store to verify; servers may use it.
-        links: reads and writes links in the store.
-        index: the catalog index to compare.
-        trash: receives the links and data that repairs remove.
-        rules: the registry's configuration for manifests and tags.
+        parts: the parts that all verifications share.
         budget: limits requests and bytes per second.
-        new_hasher: creates hashers.
-        offload: runs hashing off the event loop.
-        clock: monotonic seconds, for the time between checkpoints.
-        sleep: suspends the task before a second check.
-        rebuild_catalog: fills the index from storage.
-        announce: announces to servers that blobs were removed.
-        store_clock: the clock of the process. Without it, clock jumps are known only from the records in the store.
     """
 
-    def __init__(
-        self,
-        storage: BlobStorage,
-        *,
-        links: Links,
-        index: CatalogIndex,
-        trash: Trash,
-        rules: VerificationRules,
-        budget: Budget,
-        new_hasher: HasherFactory,
-        offload: Offload,
-        clock: Callable[[], float],
-        sleep: Callable[[float], Awaitable[None]],
-        rebuild_catalog: Callable[[], Awaitable[int]],
-        announce: Announce,
-        store_clock: StoreClock | None = None,
-    ) -> None:
+    def __init__(self, parts: VerifierParts, *, budget: Budget) -> None:
+        storage = parts.storage
         self._storage = storage
-        self._store_clock = store_clock or StoreClock(storage)
-        self._index = index
-        self._rules = rules
-        self._clock = clock
-        self._sleep = sleep
-        self._rebuild_catalog = rebuild_catalog
-        self._reader = StoreReader(storage, budget, new_hasher=new_hasher, offload=offload)
-        self._repairer = Repairer(storage, links, self._reader, trash, announce=announce)
+        self._store_clock = parts.store_clock or StoreClock(storage)
+        self._index = parts.index
+        self._rules = parts.rules
+        self._clock = parts.clock
+        self._sleep = parts.sleep
+        self._rebuild_catalog = parts.rebuild_catalog
+        self._reader = StoreReader(storage, budget, new_hasher=parts.new_hasher, offload=parts.offload)
+        self._repairer = Repairer(storage, parts.links, self._reader, parts.trash, announce=parts.announce)
 
     async def run(
         self,

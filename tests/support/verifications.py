@@ -13,7 +13,7 @@ from core.trash.store import Trash
 from core.verification.context import VerificationRules
 from core.verification.findings import Finding, Kind
 from core.verification.journal import Checkpoint
-from core.verification.verifier import VerificationOptions, VerificationProgress, Verifier
+from core.verification.verifier import VerificationOptions, VerificationProgress, Verifier, VerifierParts
 from tests.support.core_services import NOW, CoreServices, in_turn
 
 OPTIONS = VerificationOptions(settle_seconds=0, grace=timedelta(0))
@@ -50,13 +50,12 @@ class Verifications:
 
     def verifier(self) -> Verifier:
         """Return a verifier of the store."""
-        return Verifier(
-            self.services.storage,
+        parts = VerifierParts(
+            storage=self.services.storage,
             links=self.services.links,
             index=self.index,
             trash=self.trash,
             rules=self.rules,
-            budget=Budget(Rates(), clock=self._clock, sleep=self._sleep),
             new_hasher=self.services.new_hasher,
             offload=in_turn,
             clock=self._clock,
@@ -64,6 +63,7 @@ class Verifications:
             rebuild_catalog=self.catalog.rebuild,
             announce=self._announce,
         )
+        return Verifier(parts, budget=Budget(Rates(), clock=self._clock, sleep=self._sleep))
 
     def _clock(self) -> float:
         return self.seconds
