@@ -30,6 +30,7 @@ Errors carry data, not HTTP: `entrypoints/http/errors.py` is the one place that 
         DeniedError
         UnauthenticatedError
         TooManyRequestsError
+        BusyError                       the operation is already running
     StorageError                        raised by adapters, not caused by the client
       ObjectNotFoundError               services translate it; never reaches a client
       ObjectTooLargeError
@@ -192,6 +193,10 @@ class UnauthenticatedError(PolicyError):
     def __init__(self, challenge: str, *, detail: object = None) -> None:
         super().__init__("authentication required", detail=detail)
         self.challenge = challenge
+
+
+class BusyError(PolicyError):
+    """The operation is already running, here or at another replica."""
 
 
 class TooManyRequestsError(PolicyError):

@@ -61,6 +61,12 @@ def new_collector(
     )
 
 
+def progress_fields(report: CollectionReport) -> dict[str, object]:
+    """Return the progress of a running collection, for its lease (see `Lease.note`)."""
+    names = ("repositories", "repositories_total", "round_done", "round_items", "blobs_removed", "bytes_removed")
+    return {"phase": report.phase.value} | {name: getattr(report, name) for name in names}
+
+
 def report_fields(report: CollectionReport) -> dict[str, float | str]:
     """Return the counts of a report as fields for a log line."""
     names = (

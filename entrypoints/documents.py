@@ -1,7 +1,10 @@
 """JSON documents of reports, which commands print with `--json` and the API returns."""
 
+import re
+from collections.abc import Mapping
 from datetime import datetime
 
+from core.coordination.job_state import JobState
 from core.coordination.read_only import ReadOnlySwitch
 from core.notifications.queues import QueueState
 from core.restoration.listing import Removal, TagOf
@@ -9,6 +12,7 @@ from core.restoration.service import Restoration
 from core.retention.rules import TagVerdict
 from core.retention.service import RetentionPlan
 from core.trash.store import TrashSummary
+from core.verification.journal import Checkpoint
 
 
 def removal_document(removal: Removal, *, expires_at: datetime, tags_max: int | None = None) -> dict[str, object]:
@@ -95,6 +99,37 @@ def queue_document(state: QueueState, *, is_configured: bool) -> dict[str, objec
         "deadSince": state.dead_since and state.dead_since.isoformat(),
         "complete": state.is_complete,
     }
+
+
+def job_document(state: JobState, *, next_at: datetime | None) -> dict[str, object]:
+    """Return the state of a job that one replica runs at a time."""
+    last = {"when": state.done_at.isoformat(), "report": _camel_case(state.report)} if state.done_at else None
+    return {
+        "running": state.holder is not None,
+        "by": state.holder,
+        "progress": _camel_case(state.progress) if state.holder is not None else None,
+        "last": last,
+        "next": next_at and next_at.isoformat(),
+    }
+
+
+def checkpoint_document(checkpoint: Checkpoint) -> dict[str, object]:
+    """Return the progress and the counts of a verification."""
+    return {
+        "phase": checkpoint.phase.value,
+        "complete": checkpoint.is_complete,
+        "blobs": checkpoint.blobs,
+        "blobBytes": checkpoint.blob_bytes,
+        "repositories": checkpoint.repositories,
+        "manifests": checkpoint.manifests,
+        "damage": checkpoint.damage,
+        "left": checkpoint.left,
+        "notes": checkpoint.notes,
+    }
+
+
+def _camel_case(fields: Mapping[str, object]) -> dict[str, object]:
+    return {re.sub("_(.)", lambda found: found[1].upper(), name): value for name, value in fields.items()}
 
 
 def _tag_document(of: TagOf) -> dict[str, str]:

@@ -161,11 +161,15 @@ class ServerApplication(RegistryApplication):
     upload_purge_schedule: SharedSchedule
     upload_purge_budget: Budget
     collection_schedule: SharedSchedule
+    requested_collection: SharedSchedule
+    """For collections that requests start; with a lease of its own on the same job."""
     collection_watch: RoundWatch
     eviction_schedule: SharedSchedule
     prefetch_schedules: Sequence[SharedSchedule]
     """One for each rule, in the order of the rules."""
     verification_schedule: SharedSchedule
+    requested_verification: SharedSchedule
+    """For verifications that requests start; with a lease of its own on the same job."""
     verification_options: VerificationOptions
     verification_budget: Budget
 

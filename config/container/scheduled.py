@@ -63,11 +63,24 @@ class Schedules(Adapters):
         key=layout.job(JOB),
         interval=Callable(duration, settings.provided.storage.garbage_collection.interval_seconds),
     )
+    requested_collection = Singleton(
+        SharedSchedule,
+        blob_storage,
+        Singleton(make_lease, JOB, storage=blob_storage, ttl=COLLECTION_LEASE_SECONDS),
+        key=layout.job(JOB),
+        interval=Callable(duration, settings.provided.storage.garbage_collection.interval_seconds),
+    )
     eviction_schedule = Singleton(
         make_schedule, EVICTION_JOB, storage=blob_storage, interval_seconds=EVICTION_INTERVAL_SECONDS
     )
     prefetch_schedules = Singleton(make_prefetch_schedules, settings, storage=blob_storage)
     verification_schedule = Singleton(
+        make_verification_schedule,
+        verification_options,
+        storage=blob_storage,
+        interval_seconds=settings.provided.storage.verification.interval_seconds,
+    )
+    requested_verification = Singleton(
         make_verification_schedule,
         verification_options,
         storage=blob_storage,

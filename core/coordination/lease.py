@@ -9,7 +9,7 @@ object and removing it.
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Final
@@ -60,6 +60,7 @@ class Lease:
         self._clock = clock
         self._sleep = sleep
         self._counter = 0
+        self._progress: Mapping[str, object] = {}
         self._renewed_at = _NEVER
         self._ours: tuple[bytes, ...] = ()
         self._seen: bytes | None = None
@@ -74,6 +75,13 @@ class Lease:
     def is_held(self) -> bool:
         """Whether this object holds the lease now; becomes false on its own before a contender can take over."""
         return self._clock() < self._renewed_at + self._ttl
+
+    def note(self, progress: Mapping[str, object]) -> None:
+        """Store the progress of the work in the lease object at the next renewal, for `read_job`; until the lease ends.
+
+        Progress that is too large for the object is left out.
+        """
+        self._progress = progress
 
     async def try_acquire(self) -> bool:
         """Take the lease if it is free, or if its holder has not renewed it within the time to live.
@@ -215,7 +223,9 @@ class Lease:
 
     def _next_content(self) -> bytes:
         self._counter += 1
-        return json.dumps({"owner": self._owner_id, "counter": self._counter}).encode()
+        document: dict[str, object] = {"owner": self._owner_id, "counter": self._counter}
+        content = json.dumps(document | ({"progress": dict(self._progress)} if self._progress else {})).encode()
+        return content if len(content) <= _CONTENT_BYTES_MAX else json.dumps(document).encode()
 
     def _hold(self, content: bytes, began_at: float) -> None:
         self._ours = (content,)
@@ -223,5 +233,6 @@ class Lease:
         self._renewed_at = began_at
 
     def _lose(self) -> None:
+        self._progress = {}
         self._ours = ()
         self._renewed_at = _NEVER

@@ -1,6 +1,6 @@
 """A periodic job that one of several replicas runs, once per interval, regardless of restarts."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta
 
 from core.coordination.lease import Lease
@@ -36,6 +36,10 @@ class SharedSchedule:
     def is_awaited(self) -> bool:
         """Whether another replica held the lease at the last call of `run_if_due`."""
         return self._lease.is_awaited
+
+    def note(self, progress: Mapping[str, object]) -> None:
+        """Let other processes see the progress of the running job (see `Lease.note`)."""
+        self._lease.note(progress)
 
     async def run_if_due(self, work: Callable[[datetime], Awaitable[str]], *, is_urgent: bool = False) -> bool:
         """Run `work` if it is due and no other replica runs it; return whether `work` ran.

@@ -146,7 +146,10 @@ class Verifier:
         await run.load_findings(is_resumed=done is not None)
         for phase in run.phases():
             await self._run_phase(phase, run)
-        await journal.clear()
+        if options.repository is None:
+            await journal.finish(run.counted)
+        else:
+            await journal.clear()
         return run.counted
 
     async def _run_phase(self, phase: VerificationPhase, run: "_Run") -> None:

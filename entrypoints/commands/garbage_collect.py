@@ -21,7 +21,7 @@ from core.collection.run import CollectionOptions
 from core.coordination.budget import Rates
 from core.coordination.lease import Lease
 from core.store import layout
-from entrypoints.collection_run import new_collector
+from entrypoints.collection_run import new_collector, progress_fields
 from entrypoints.commands.base import Command, add_file_argument
 from entrypoints.commands.opening import OPERATOR, run_on_store
 from entrypoints.exit_codes import ExitCode
@@ -123,7 +123,7 @@ async def _collect(arguments: Namespace, application: "RegistryApplication") -> 
             application,
             options,
             rates=Rates(requests_per_second=arguments.requests_per_second, bytes_per_second=arguments.bytes_per_second),
-            observe=_observer(arguments, reporter),
+            observe=_observer(arguments, reporter, lease),
             goes_on=lambda: arguments.dry_run or lease.is_held,
             before=retention_hooks(application.registry, by=OPERATOR) + summary_hooks(application),
         )
@@ -139,21 +139,26 @@ async def _collect(arguments: Namespace, application: "RegistryApplication") -> 
     return ExitCode.OK if report.phase is Phase.DONE else ExitCode.FAILURE
 
 
-def _observer(arguments: Namespace, reporter: "_Reporter") -> CollectionObserver:
-    """Return the observer of the run: the progress display, and a metrics file if one was requested.
+def _observer(arguments: Namespace, reporter: "_Reporter", lease: Lease) -> CollectionObserver:
+    """Return the observer of the run: the lease, the progress display, and a metrics file if one was requested.
 
     Raises:
         ConfigError: the metrics file cannot be written.
     """
+
+    def show(report: CollectionReport) -> None:
+        reporter.report_progress(report)
+        lease.note(progress_fields(report))
+
     if arguments.metrics_file is None:
-        return reporter.report_progress
+        return show
     from config.container import make_command_metrics  # noqa: PLC0415 - as in `run_on_store`
 
     metrics = make_command_metrics()
     count, file = collection_observer(metrics), MetricsFile(arguments.metrics_file, metrics)
 
     def observe(report: CollectionReport) -> None:
-        reporter.report_progress(report)
+        show(report)
         count(report)
         # The final report must be in the file, however soon after the last write.
         if report.phase is Phase.DONE:

@@ -23,6 +23,7 @@ from entrypoints.http.forwarding import Forwarding
 from entrypoints.http.handlers.base import Handler, get_base
 from entrypoints.http.handlers.blobs import BlobHandlers
 from entrypoints.http.handlers.details import DetailHandlers
+from entrypoints.http.handlers.jobs import JobHandlers, VerificationHandlers
 from entrypoints.http.handlers.lists import ListHandlers
 from entrypoints.http.handlers.manifests import ManifestHandlers
 from entrypoints.http.handlers.notifications import NotificationHandlers
@@ -120,7 +121,8 @@ def create_app(
     app.on_response_prepare.append(observation.in_flight.close_connection)
     app.cleanup_ctx.append(_lifetimes([*lifetimes, operations.usage]))
     app.cleanup_ctx.extend([observation.health.running, *observation.contexts])
-    all_jobs = [*standard_jobs(registry), *jobs]
+    requested = [operations.collection.background, operations.verification.background]
+    all_jobs = [*standard_jobs(registry), *jobs, *requested]
     app.cleanup_ctx.append(background(registry.catalog, all_jobs, upkeep_waits=flags.upkeep_waits, is_first=is_first))
     return app
 
@@ -208,6 +210,8 @@ def _controls(
     read_only = ReadOnlyHandlers(operations, flags)
     retention = RetentionHandlers(registry.retention, urls=urls, clock=time.monotonic)
     notifications = NotificationHandlers(operations)
+    collection = JobHandlers(operations.collection, flags)
+    verification = VerificationHandlers(operations.verification, flags, operations.findings, urls=urls)
     return {
         (Resource.TRASH, "GET"): trash.list,
         (Resource.TRASH_ENTRY, "POST"): trash.restore,
@@ -224,6 +228,10 @@ def _controls(
         (Resource.REPOSITORY_RETENTION, "GET"): retention.get,
         (Resource.NOTIFICATIONS, "GET"): notifications.get,
         (Resource.NOTIFICATIONS, "POST"): notifications.post,
+        (Resource.COLLECTION, "GET"): collection.get,
+        (Resource.COLLECTION, "POST"): collection.post,
+        (Resource.VERIFICATION, "GET"): verification.get,
+        (Resource.VERIFICATION, "POST"): verification.post,
     }
 
 

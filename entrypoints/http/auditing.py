@@ -34,6 +34,8 @@ _CHANGES: Final = frozenset(
         AuditAction.TRASH_DELETE,
         AuditAction.NOTIFICATIONS_REPLAY,
         AuditAction.USAGE_MEASURE,
+        AuditAction.COLLECTION_START,
+        AuditAction.VERIFICATION_START,
         AuditAction.READONLY_ON,
         AuditAction.READONLY_OFF,
     }

@@ -55,6 +55,8 @@ _ADMINISTRATIVE: Final[frozenset[Resource]] = frozenset(
         Resource.RETENTION,
         Resource.NOTIFICATIONS,
         Resource.USAGE,
+        Resource.COLLECTION,
+        Resource.VERIFICATION,
     }
 )
 """Resources of the whole registry that require `ADMINISTRATION`; all others require the right to list repositories."""

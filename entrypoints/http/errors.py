@@ -50,6 +50,7 @@ TABLE: Final[dict[type[Exception], tuple[str, int]]] = {
     errors.DeniedError: ("DENIED", 403),
     errors.UnauthenticatedError: ("UNAUTHORIZED", 401),
     errors.TooManyRequestsError: ("TOOMANYREQUESTS", 429),
+    errors.BusyError: ("DENIED", 409),
     errors.PolicyError: ("DENIED", 403),
     errors.CatalogUnavailableError: ("UNAVAILABLE", 503),
     errors.StorageUnavailableError: ("UNAVAILABLE", 503),

@@ -2,12 +2,21 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from core.collection.collector import JOB
+from core.collection.report import CollectionObserver, ignore
 from core.coordination.read_only import ReadOnlySwitch
 from core.notifications.outbox import Outbox
 from core.ports.blob_storage import BlobStorage
+from core.verification.journal import Journal
+from entrypoints.jobs.collection import collection_work
+from entrypoints.jobs.on_demand import JobControl
+from entrypoints.jobs.retention import SERVER, retention_hooks
 from entrypoints.jobs.usage import UsageRunner, usage_runner
+from entrypoints.jobs.verifying import verification_work
+from entrypoints.observability.jobs import VerificationObserver
 
 if TYPE_CHECKING:
     from config.container import ServerApplication
@@ -24,14 +33,66 @@ class Operations:
     outbox: Outbox
     endpoint_names: Callable[[], frozenset[str]]
     """Returns the names of the configured endpoints of events."""
+    collection: JobControl
+    verification: JobControl
+    findings: Journal
+    """The findings of verifications by servers."""
 
 
-def operations_of(application: "ServerApplication") -> Operations:
-    """Return the operations of a server process."""
+def operations_of(
+    application: "ServerApplication",
+    *,
+    observe_collection: CollectionObserver = ignore,
+    verification_observer: VerificationObserver | None = None,
+) -> Operations:
+    """Return the operations of a server process.
+
+    Args:
+        application: the registry.
+        observe_collection: called with the progress of collections that requests start.
+        verification_observer: receives the progress of verifications that requests start.
+    """
     return Operations(
         storage=application.storage,
         read_only=application.read_only,
         usage=usage_runner(application),
         outbox=application.outbox,
         endpoint_names=lambda: application.events.endpoint_names,
+        collection=_collection(application, observe_collection),
+        verification=_verification(application, verification_observer),
+        findings=Journal(application.storage, application.verification_options.scope),
+    )
+
+
+def _collection(application: "ServerApplication", observe: CollectionObserver) -> JobControl:
+    settings, schedule = application.settings.storage.garbage_collection, application.requested_collection
+    before = retention_hooks(application.registry, by=SERVER)
+    return JobControl(
+        application.storage,
+        schedule,
+        collection_work(application, settings, schedule, before=before, observe=observe),
+        job=JOB,
+        name="garbage collection",
+        interval=timedelta(seconds=settings.interval_seconds) if settings.enabled else None,
+    )
+
+
+def _verification(application: "ServerApplication", observer: VerificationObserver | None) -> JobControl:
+    settings, schedule = application.settings.storage.verification, application.requested_verification
+    options = application.verification_options
+    work = verification_work(
+        application.new_verifier(budget=application.verification_budget),
+        application.announcements,
+        schedule,
+        options=options,
+        observer=observer,
+    )
+    return JobControl(
+        application.storage,
+        schedule,
+        work,
+        job=options.job,
+        name="verification",
+        interval=timedelta(seconds=settings.interval_seconds) if settings.enabled else None,
+        is_upkeep=options.repair,
     )

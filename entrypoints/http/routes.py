@@ -37,6 +37,8 @@ class Resource(Enum):
     RETENTION = auto()
     REPOSITORY_RETENTION = auto()
     NOTIFICATIONS = auto()
+    COLLECTION = auto()
+    VERIFICATION = auto()
     REPOSITORY_DETAILS = auto()
     TAG_DETAILS = auto()
     EXTENSIONS = auto()
@@ -54,6 +56,8 @@ class Right(Enum):
     DELETE = auto()
     CONTROL = auto()
     """Control of the registry itself: no flag disables it."""
+    UPKEEP = auto()
+    """Upkeep of the store: disabled while jobs of upkeep have to wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +108,10 @@ ENDPOINTS: Final = (
     Endpoint(Resource.REPOSITORY_RETENTION, "GET", Right.READ, AuditAction.RETENTION_PLAN, _OURS),
     Endpoint(Resource.NOTIFICATIONS, "GET", Right.READ, AuditAction.NOTIFICATIONS_STATUS, _OURS),
     Endpoint(Resource.NOTIFICATIONS, "POST", Right.CONTROL, AuditAction.NOTIFICATIONS_REPLAY, _OURS),
+    Endpoint(Resource.COLLECTION, "GET", Right.READ, AuditAction.COLLECTION_STATUS, _OURS),
+    Endpoint(Resource.COLLECTION, "POST", Right.CONTROL, AuditAction.COLLECTION_START, _OURS),
+    Endpoint(Resource.VERIFICATION, "GET", Right.READ, AuditAction.VERIFICATION_STATUS, _OURS),
+    Endpoint(Resource.VERIFICATION, "POST", Right.CONTROL, AuditAction.VERIFICATION_START, _OURS),
     Endpoint(Resource.REPOSITORY_DETAILS, "GET", Right.READ, AuditAction.CATALOG_LIST, _OURS),
     Endpoint(Resource.TAG_DETAILS, "GET", Right.READ, AuditAction.TAGS_LIST, _OURS),
     Endpoint(Resource.EXTENSIONS, "GET", Right.READ, AuditAction.EXTENSIONS_LIST, "OCI's extension _oci"),
@@ -144,6 +152,8 @@ _REGISTRY_MODULES: Final[Mapping[str, Resource]] = {
     "retention": Resource.RETENTION,
     "notifications": Resource.NOTIFICATIONS,
     "usage": Resource.USAGE,
+    "collection": Resource.COLLECTION,
+    "verification": Resource.VERIFICATION,
     "repositories": Resource.REPOSITORY_DETAILS,
     "search": Resource.SEARCH,
 }

@@ -29,7 +29,7 @@ class RuntimeFlags:
         Raises:
             UnsupportedError: the operation is disabled, by the configuration or by the read-only mode of all replicas.
         """
-        if right in {Right.READ, Right.CONTROL}:
+        if right in {Right.READ, Right.CONTROL} or (right is Right.UPKEEP and self._has_upkeep):
             return
         if refuse := self._forbidden.get(right):
             raise refuse()
@@ -72,5 +72,5 @@ def _forbidden(settings: Settings) -> Mapping[Right, Callable[[], UnsupportedErr
         forbidden[Right.DELETE] = partial(UnsupportedError, "deletion is disabled (storage.delete.enabled)")
     if settings.storage.readonly_enabled:
         reason = settings.storage.readonly_reason or "the registry is read-only (storage.maintenance.readonly)"
-        forbidden |= dict.fromkeys((Right.WRITE, Right.DELETE), partial(ReadOnlyError, reason))
+        forbidden |= dict.fromkeys((Right.WRITE, Right.DELETE, Right.UPKEEP), partial(ReadOnlyError, reason))
     return forbidden

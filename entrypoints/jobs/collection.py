@@ -2,21 +2,23 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from config.settings import GarbageCollectionSettings
 from core.collection.guard import CollectionGuard
+from core.collection.recovery import RoundWatch
 from core.collection.report import CollectionReport, ignore
 from core.collection.run import CollectionOptions, Hook
 from core.coordination.budget import Rates
-from entrypoints.collection_run import new_collector, report_fields
+from core.coordination.schedule import SharedSchedule
+from entrypoints.collection_run import new_collector, progress_fields, report_fields
 from entrypoints.jobs.background import Job
 from entrypoints.jobs.shared import shared_job
 
 if TYPE_CHECKING:
-    from config.container import ServerApplication
+    from config.container import RegistryApplication, ServerApplication
 
 _logger = logging.getLogger(__name__)
 
@@ -47,23 +49,7 @@ def collection_job(
         observe: called with the progress of a run, for metrics.
     """
     schedule, watch = application.collection_schedule, application.collection_watch
-
-    async def work() -> Mapping[str, object]:
-        collector = new_collector(
-            application,
-            options_of(settings),
-            rates=Rates(
-                requests_per_second=settings.requests_per_second or None,
-                bytes_per_second=settings.bytes_per_second or None,
-            ),
-            observe=observe,
-            goes_on=lambda: schedule.is_held,
-            before=before,
-            watch=watch,
-        )
-        report = await collector.run()
-        _log_report(report)
-        return report_fields(report)
+    work = collection_work(application, settings, schedule, before=before, observe=observe, watch=watch)
 
     async def wait() -> None:
         await watch.look()
@@ -77,6 +63,50 @@ def collection_job(
         look_seconds=LOOK_SECONDS,
         wait=wait,
     )
+
+
+def collection_work(
+    application: "RegistryApplication",
+    settings: GarbageCollectionSettings,
+    schedule: SharedSchedule,
+    *,
+    before: Sequence[Hook] = (),
+    observe: Callable[[CollectionReport], None] = ignore,
+    watch: RoundWatch | None = None,
+) -> Callable[[], Awaitable[Mapping[str, object]]]:
+    """Return the function that does one run and returns its counts.
+
+    Args:
+        application: the registry.
+        settings: limits and options of the run.
+        schedule: holds the lease of the run.
+        before: hooks that run before the search for garbage.
+        observe: called with the progress of the run, for metrics.
+        watch: observations of another collector's rounds.
+    """
+
+    def note(report: CollectionReport) -> None:
+        observe(report)
+        schedule.note(progress_fields(report))
+
+    async def work() -> Mapping[str, object]:
+        collector = new_collector(
+            application,
+            options_of(settings),
+            rates=Rates(
+                requests_per_second=settings.requests_per_second or None,
+                bytes_per_second=settings.bytes_per_second or None,
+            ),
+            observe=note,
+            goes_on=lambda: schedule.is_held,
+            before=before,
+            watch=watch,
+        )
+        report = await collector.run()
+        _log_report(report)
+        return report_fields(report)
+
+    return work
 
 
 def options_of(settings: GarbageCollectionSettings) -> CollectionOptions:

@@ -1,12 +1,13 @@
 """Periodic verification of the store by one of all replicas (`storage.maintenance.verify`)."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
 
 from core.coordination.schedule import SharedSchedule
 from core.verification.announcement import QuarantineAnnouncements
 from core.verification.findings import Finding
+from core.verification.journal import Checkpoint
 from core.verification.verifier import VerificationOptions, VerificationProgress, Verifier
 from entrypoints.jobs.background import Job
 from entrypoints.jobs.shared import shared_job
@@ -36,8 +37,28 @@ def verification_job(
         interval_seconds: interval of the schedule.
         observer: receives the progress, if metrics are enabled.
     """
+    work = verification_work(verifier, announcements, schedule, options=options, observer=observer)
+    return shared_job(
+        schedule,
+        work,
+        name="verification",
+        interval_seconds=interval_seconds,
+        is_upkeep=options.repair,
+    )
+
+
+def verification_work(
+    verifier: Verifier,
+    announcements: QuarantineAnnouncements,
+    schedule: SharedSchedule,
+    *,
+    options: VerificationOptions,
+    observer: VerificationObserver | None = None,
+) -> Callable[[], Awaitable[Mapping[str, object]]]:
+    """Return the function that does one run and returns its counts; see `verification_job`."""
 
     def report(progress: VerificationProgress) -> None:
+        schedule.note({"phase": progress.phase.value, "fraction": progress.fraction} | _counts(progress.counted))
         if progress.is_resumed:
             _logger.info("verification resumed", extra={"phase": progress.phase})
         if observer is not None:
@@ -48,18 +69,16 @@ def verification_job(
         await announcements.finish()
         if observer is not None:
             observer.done(counted)
-        names = ("blobs", "blob_bytes", "repositories", "manifests", "damage", "left", "notes")
-        counts = {name: value for name, value in asdict(counted).items() if name in names}
+        counts = _counts(counted)
         _logger.log(logging.WARNING if counted.left else logging.INFO, "verification finished", extra=counts)
         return counts
 
-    return shared_job(
-        schedule,
-        work,
-        name="verification",
-        interval_seconds=interval_seconds,
-        is_upkeep=options.repair,
-    )
+    return work
+
+
+def _counts(counted: Checkpoint) -> dict[str, object]:
+    names = ("blobs", "blob_bytes", "repositories", "manifests", "damage", "left", "notes")
+    return {name: value for name, value in asdict(counted).items() if name in names}
 
 
 def _log_finding(finding: Finding) -> None:

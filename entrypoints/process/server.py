@@ -33,7 +33,7 @@ from entrypoints.http.connection.tls import build_context, expiry_of, files_of, 
 from entrypoints.http.draining import InFlight
 from entrypoints.http.keys import IN_FLIGHT, RUNTIME_FLAGS
 from entrypoints.http.observation import ServerObservation, WorkerObservation
-from entrypoints.http.operations import operations_of
+from entrypoints.http.operations import Operations, operations_of
 from entrypoints.jobs.notifications import LIVE_NOTIFICATION_KEYS, NotificationsPart
 from entrypoints.opening import opened
 from entrypoints.process.access_part import LIVE_ACCESS_KEYS, AccessPart
@@ -174,7 +174,7 @@ class _Serving:
             upload_secret=application.upload_secret,
             now=application.now,
             audit_log=application.audit_log,
-            operations=operations_of(application),
+            operations=self._operations(),
             lifetimes=[opened(application)],
             is_first=self.worker.is_first,
             observation=self.observation.of_application,
@@ -196,6 +196,16 @@ class _Serving:
         finally:
             await runner.cleanup()
         return 0
+
+    def _operations(self) -> Operations:
+        if not self.worker.is_first:
+            # Metrics of a run are added up over the workers, so that only one of them may count runs.
+            return operations_of(self.application)
+        return operations_of(
+            self.application,
+            observe_collection=self.observation.collection_observer(),
+            verification_observer=self.observation.verification_observer(),
+        )
 
     async def _serve(self, app: web.Application, runner: PlainRunner, stopping: asyncio.Event) -> None:
         settings = self.reloader.settings

@@ -2,10 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from typing import Any
 
@@ -22,6 +22,7 @@ from core.coordination.budget import Budget, Rates
 from core.coordination.lease import Lease
 from core.coordination.paced_store import PacedStore
 from core.coordination.read_only import ReadOnlySwitch
+from core.coordination.schedule import SharedSchedule
 from core.model.access import OPEN, AccessPolicy
 from core.model.digest import Digest
 from core.notifications.outbox import Outbox
@@ -35,10 +36,12 @@ from core.store.links import Links
 from core.usage.measurement import Measurement
 from core.usage.measuring import JOB, MeterContext, UsageMeter
 from core.usage.records import UsageRecords
+from core.verification.journal import Journal
 from entrypoints.http.app import create_app
 from entrypoints.http.observation import Observation
 from entrypoints.http.operations import Operations
 from entrypoints.jobs.background import Job
+from entrypoints.jobs.on_demand import JobControl
 from entrypoints.jobs.usage import UsageRunner
 from tests.support.core_services import CoreServices
 from tests.support.guarded_server import GuardedServer, run_guarded
@@ -93,6 +96,37 @@ def usage_runner_on(services: CoreServices) -> UsageRunner:
     return UsageRunner(measure, lease=lease, records=UsageRecords(storage))
 
 
+Work = Callable[[], Awaitable[Mapping[str, object]]]
+
+
+async def no_work() -> Mapping[str, object]:
+    return {"blobs_removed": 0}
+
+
+def job_control(
+    services: CoreServices,
+    job: str,
+    work: Work = no_work,
+    *,
+    owner: str = "test",
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    is_upkeep: bool = True,
+) -> JobControl:
+    lease = Lease(services.storage, layout.lease(job), owner_id=owner, ttl=12, clock=clock, sleep=sleep)
+    interval = timedelta(hours=1)
+    return JobControl(
+        services.storage,
+        SharedSchedule(services.storage, lease, key=layout.job(job), interval=interval),
+        work,
+        job=job,
+        name=job,
+        interval=interval,
+        is_upkeep=is_upkeep,
+        sleep=sleep,
+    )
+
+
 def operations_on(services: CoreServices) -> Operations:
     read_only = ReadOnlySwitch(services.storage, clock=time.monotonic, now=lambda: datetime.now(UTC))
     return Operations(
@@ -101,6 +135,9 @@ def operations_on(services: CoreServices) -> Operations:
         usage=usage_runner_on(services),
         outbox=Outbox(services.storage, process="test", now=lambda: datetime.now(UTC)),
         endpoint_names=lambda: frozenset({"configured"}),
+        collection=job_control(services, "collection"),
+        verification=job_control(services, "verification", is_upkeep=False),
+        findings=Journal(services.storage, "test"),
     )
 
 
@@ -142,6 +179,7 @@ def start(services: CoreServices, aiohttp_server: AiohttpServer, aiohttp_client:
         observation: Observation | None = None,
         jobs: Sequence[Job] = (),
         origins: Origins = LOCAL_ONLY,
+        operations: Operations | None = None,
     ) -> Api:
         authenticator = authenticator or OpenAuthenticator()
         app = create_app(
@@ -152,7 +190,7 @@ def start(services: CoreServices, aiohttp_server: AiohttpServer, aiohttp_client:
             upload_secret=secret,
             now=now,
             audit_log=audit_log or DisabledAuditLog(),
-            operations=operations_on(services),
+            operations=operations or operations_on(services),
             lifetimes=[authenticator],
             observation=observation,
             jobs=jobs,

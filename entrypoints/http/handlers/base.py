@@ -26,10 +26,13 @@ def json_response(
     headers: Mapping[str, str] | None = None,
     content_type: str = "application/json",
     newline: bool = True,
+    status: int = 200,
 ) -> web.Response:
     """Return a JSON response that ends with a newline, as distribution's do."""
     body = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
-    return web.Response(body=body + b"\n" if newline else body, content_type=content_type, headers=headers)
+    return web.Response(
+        body=body + b"\n" if newline else body, status=status, content_type=content_type, headers=headers
+    )
 
 
 def revalidated(

@@ -39,6 +39,8 @@ HANDLER_NAMES: Final = {
     Resource.SEARCH: "search",
     Resource.V1_SEARCH: "v1_search",
     Resource.V1_PING: "v1_ping",
+    Resource.COLLECTION: "collection",
+    Resource.VERIFICATION: "verification",
 }
 """Distribution's handler names, and similar names for resources that distribution lacks."""
 ELSEWHERE: Final = "other"

@@ -37,6 +37,8 @@ ROUTES: Final = {
     Resource.SEARCH: "/v2/_sohu/registry/search",
     Resource.V1_SEARCH: "/v1/search",
     Resource.V1_PING: "/v1/_ping",
+    Resource.COLLECTION: "/v2/_sohu/registry/collection",
+    Resource.VERIFICATION: "/v2/_sohu/registry/verification",
 }
 
 

@@ -104,6 +104,7 @@ async def test_finished_verification_is_not_resumed(store: Store) -> None:
     assert {key for key in await store.services.keys() if "_control" in key} == {
         layout.STORE_TIME,
         layout.CLOCK,
+        layout.verification_checkpoint("full"),
     }
 
 

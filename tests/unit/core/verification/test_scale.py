@@ -7,14 +7,15 @@ from dataclasses import replace
 import pytest
 
 from adapters.catalog_index.memory import InMemoryCatalogIndex
-from core.errors import CatalogLostError
+from core.errors import CatalogLostError, PaginationInvalidError
 from core.model.digest import Digest
 from core.model.names import RepositoryName, Tag
 from core.model.pagination import Page
 from core.store import layout
+from core.verification import journal as journal_module
 from core.verification.digest_table import DigestTable, fingerprint_of
 from core.verification.findings import Finding, Kind, Outcome
-from core.verification.journal import Journal
+from core.verification.journal import Checkpoint, Journal
 from core.verification.orphans import OrphanSearch
 from tests.support.content import image_manifest
 from tests.support.core_services import CoreServices
@@ -157,3 +158,51 @@ async def test_findings_survive_in_parts(store: Store) -> None:
     assert json.loads(await store.services.storage.read(layout.verification_checkpoint("test")))["version"] == 1
     await journal.clear()
     assert await journal.load() is None
+
+
+async def test_findings_of_the_last_verification_stay_until_the_next_one(store: Store) -> None:
+    verifications, storage = store.verifications, store.services.storage
+    digest = await store.services.push_blob(NAME, b"content")
+    await storage.write(layout.blob_data(digest), b"damaged")
+    found = await verifications.run()
+    assert found
+    journal = Journal(storage, OPTIONS.scope)
+    last = await journal.peek()
+    assert last == replace(verifications.counted, is_complete=True)
+    assert (await journal.page()).findings == found
+    # The next verification begins from the start.
+    assert await journal.load() is None
+    assert await verifications.run() == found
+    assert (await journal.page()).findings == found
+    await verifications.run(replace(OPTIONS, repository=RepositoryName("a")))
+    assert [key async for key, _ in storage.walk(layout.verification("full-ca978112ca1bbdca"))] == []
+
+
+async def test_findings_are_read_page_by_page(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal = Journal(store.services.storage, "test")
+    assert (await journal.page()).findings == []
+    findings = [Finding(kind=Kind.ORPHAN, key=f"/{number}", detail="d") for number in range(10)]
+    checkpoint = Checkpoint()
+    for begin, end in ((0, 3), (3, 4), (4, 10)):
+        await journal.save(checkpoint, findings[begin:end])
+
+    async def pages(n: int | None) -> list[list[Finding]]:
+        found, last = [], ""
+        while True:
+            page = await journal.page(n=n, last=last)
+            found.append(list(page.findings))
+            last = page.last
+            if not last:
+                return found
+
+    assert await pages(None) == [findings]
+    assert await pages(0) == [[]]
+    assert await pages(4) == [findings[:4], findings[4:8], findings[8:]]
+    assert await pages(3) == [findings[:3], findings[3:6], findings[6:9], findings[9:]]
+    monkeypatch.setattr(journal_module, "_PAGE_PARTS_MAX", 2)
+    assert await pages(None) == [findings[:4], findings[4:]]
+    await store.services.storage.delete([layout.verification_findings("test", 1)])
+    assert await pages(None) == [findings[:3]]
+    for last in ("x", "1", "-1.0", "1.2.3"):
+        with pytest.raises(PaginationInvalidError):
+            await journal.page(last=last)
