@@ -158,6 +158,7 @@ class ServerApplication(RegistryApplication):
     """The schedule of each mirror."""
     retention_schedule: SharedSchedule
     folding_schedule: SharedSchedule
+    usage_schedule: SharedSchedule
     upload_purge_schedule: SharedSchedule
     upload_purge_budget: Budget
     collection_schedule: SharedSchedule

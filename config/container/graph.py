@@ -371,6 +371,7 @@ class Container(Foundations):
         mirror_schedules=Foundations.mirror_schedules,
         retention_schedule=Foundations.retention_schedule,
         folding_schedule=Foundations.folding_schedule,
+        usage_schedule=Foundations.usage_schedule,
         upload_purge_schedule=Foundations.upload_purge_schedule,
         upload_purge_budget=Foundations.upload_purge_budget,
         collection_schedule=Foundations.collection_schedule,

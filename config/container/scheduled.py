@@ -34,6 +34,12 @@ class Schedules(Adapters):
 
     eviction_lease = Singleton(make_lease, EVICTION_JOB, storage=blob_storage)
     usage_lease = Singleton(make_lease, USAGE_JOB, storage=blob_storage)
+    usage_schedule = Singleton(
+        make_schedule,
+        USAGE_JOB,
+        storage=blob_storage,
+        interval_seconds=settings.provided.storage.usage.interval_seconds,
+    )
     collection_lease = Singleton(make_lease, JOB, storage=blob_storage, ttl=COLLECTION_LEASE_SECONDS)
     mirror_leases = Singleton(make_mirror_leases, settings.provided.mirrors, storage=blob_storage)
 

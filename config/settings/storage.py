@@ -110,6 +110,18 @@ class VerificationSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UsageSettings:
+    """Measurement of storage use by running servers."""
+
+    interval_seconds: float = setting(
+        "interval",
+        "Time between two measurements by one of all replicas; 0 measures only on request. A measurement reads every "
+        "manifest, and keeps to the rates of `garbagecollect`.",
+        0.0,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StorageSettings:
     """The selected adapter (`kind`) and the rules for its use; only the section of that adapter is used.
 
@@ -172,6 +184,9 @@ class StorageSettings:
     )
     verification: VerificationSettings = setting(
         "maintenance.verify", "Verification of the store by running servers.", VerificationSettings()
+    )
+    usage: UsageSettings = setting(
+        "maintenance.usage", "Measurement of storage use by running servers.", UsageSettings()
     )
     readonly: ClassVar = Group("maintenance.readonly", "The read-only mode.")
     readonly_enabled: bool = setting(

@@ -3,11 +3,11 @@
 import logging
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
@@ -47,6 +47,7 @@ from entrypoints.observability.readiness import Readiness, Requirement
 from entrypoints.observability.runtime_folder import RuntimeFolder
 from entrypoints.observability.sampler import Sampler
 from entrypoints.observability.stacks import answering_signal
+from entrypoints.observability.usage import usage_observer
 
 _logger = logging.getLogger(__name__)
 
@@ -203,6 +204,10 @@ class WorkerObservation:
     def collection_observer(self) -> CollectionObserver:
         """Return the function that receives the progress of garbage collections in this process."""
         return collection_observer(self._metrics) if self._metrics is not None else ignore
+
+    def usage_observer(self) -> Callable[[Mapping[str, Any]], None] | None:
+        """Return the function that receives measurements of storage use, or None if metrics are disabled."""
+        return usage_observer(self._metrics) if self._metrics is not None else None
 
     def eviction_observer(self) -> Callable[[EvictionReport], None]:
         """Return the function to call after each eviction from the cache by this process."""

@@ -16,6 +16,7 @@ from entrypoints.jobs.notifications import notification_jobs
 from entrypoints.jobs.purging import purge_job
 from entrypoints.jobs.retention import FLUSH_SECONDS, SERVER, pull_recording_job, retention_hooks, retention_job
 from entrypoints.jobs.trash_expiry import expiry_job
+from entrypoints.jobs.usage import usage_jobs
 from entrypoints.jobs.verifying import verification_job
 from entrypoints.process.workers import Worker
 
@@ -58,6 +59,7 @@ def _shared_jobs(application: ServerApplication, observation: WorkerObservation)
     jobs = [
         expiry_job(registry.trash, application.trash_schedule, application.trash_interval_seconds),
         clock_job(application.store_clock),
+        *usage_jobs(application, observe=observation.usage_observer()),
     ]
     if settings.summaries.enabled and not settings.storage.readonly_enabled:
         seconds = settings.summaries.interval_seconds

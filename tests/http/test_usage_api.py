@@ -3,12 +3,13 @@
 import asyncio
 import logging
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from adapters.auth.silly import SillyAuthenticator
 from core.coordination.lease import Lease
+from core.coordination.schedule import SharedSchedule
 from core.errors import StorageUnavailableError
 from core.model import media_types
 from core.model.access import AccessPolicy, Rule, RuleAction
@@ -17,7 +18,7 @@ from core.store import layout
 from core.usage.measurement import Amount, Measurement, RepositoryUsage, StoreUsage
 from core.usage.measuring import JOB
 from core.usage.records import UsageRecords
-from entrypoints.jobs.usage import UsageRunner
+from entrypoints.jobs.usage import UsageRunner, usage_job
 from tests.http.conftest import error_codes
 from tests.support.content import image_manifest
 
@@ -150,6 +151,27 @@ async def test_a_failed_measurement_is_logged_and_releases_the_lease(services, c
             await end_of_measurement(services)
     assert "storage use not measured" in caplog.text
     assert await lease_on(services.storage, "another").try_acquire()
+
+
+async def test_one_replica_measures_in_each_interval(services):
+    measured = []
+
+    async def measure(goes_on):
+        measured.append(goes_on())
+        return MEASUREMENT
+
+    def job_of(owner):
+        schedule = SharedSchedule(
+            services.storage, lease_on(services.storage, owner), key=layout.job(JOB), interval=timedelta(hours=1)
+        )
+        return usage_job(schedule, measure, UsageRecords(services.storage), interval_seconds=3600.0)
+
+    for owner in ("this", "another", "this"):
+        await job_of(owner).run()
+    assert measured == [True]
+    last = await UsageRecords(services.storage).last()
+    assert last is not None
+    assert last.store["measuredAt"] == "2026-11-29T20:00:00Z"
 
 
 async def test_a_stop_of_the_process_ends_the_measurement(services):
