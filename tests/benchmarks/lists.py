@@ -21,16 +21,19 @@ from pathlib import Path
 
 from core.model.media_types import OCI_MANIFEST
 from tests.benchmarks.report import machine
-from tests.benchmarks.usage import memory_mib
-from tests.benchmarks.wire import Reply, connected
+from tests.benchmarks.usage import cpu_seconds, memory_mib
+from tests.benchmarks.wire import Reply, connected, expect
 from tests.support.large_stores import LargeObject, tagged_images, write_to_bucket, write_to_folder
 from tests.support.object_stores import scs_environment
+from tests.support.oci import make_tiny_image
 from tests.support.processes import RegistryServer
+from tests.support.registry_client import RegistryClient
 from tests.support.scs_server import FakeScsServer
 
 TAGGED = "bench/tagged"
 EXTENSION = "_sohu/registry"
 SILENCE_SECONDS = 0.7
+IMAGE = make_tiny_image()
 ROWS = {
     "1,000 tags by name": f"/v2/{TAGGED}/{EXTENSION}/tags?n=1000",
     "1,000 tags by push": f"/v2/{TAGGED}/{EXTENSION}/tags?n=1000&sort=-pushed",
@@ -41,8 +44,9 @@ ROWS = {
     "1,000 repositories by name": f"/v2/{EXTENSION}/repositories?n=1000",
     "100 repositories by push": f"/v2/{EXTENSION}/repositories?n=100&sort=-pushed",
     "100 repositories by size": f"/v2/{EXTENSION}/repositories?n=100&sort=-size",
-    "search for a word": f"/v2/{EXTENSION}/search?q=app-0042",
-    "search for a label": f"/v2/{EXTENSION}/search?q=label:team%3Dteam-7",
+    "search for a name": f"/v2/{EXTENSION}/search?q=name:app-0042",
+    "search for a word, first page": f"/v2/{EXTENSION}/search?q=app-0042",
+    "search for a label, first page": f"/v2/{EXTENSION}/search?q=label:team%3Dteam-7",
     "docker search": "/v1/search?q=app-0042&n=25",
     "plain catalog, 1,000": "/v2/_catalog?n=1000",
 }
@@ -125,17 +129,25 @@ class Bench:
             reply = connection.request("GET", path)
             return Cost((time.perf_counter() - began) * 1000, self._requests() - before, reply)
 
-    def push(self, tag: str, manifest: bytes) -> Cost:
-        """Push a manifest whose content is stored."""
+    def push_image(self, tag: str) -> None:
+        """Push an image with its content."""
+        RegistryClient(self._registry.host).push(TAGGED, tag, IMAGE)
+
+    def push(self, tag: str) -> Cost:
+        """Push the manifest of the image, whose content is stored."""
         with connected(self._registry.port) as connection:
             before, began = self._requests(), time.perf_counter()
             path = f"/v2/{TAGGED}/manifests/{tag}"
-            reply = connection.request("PUT", path, manifest, content_type=OCI_MANIFEST)
+            reply = expect(connection.request("PUT", path, IMAGE.manifest.data, content_type=OCI_MANIFEST), 201)
             return Cost((time.perf_counter() - began) * 1000, self._requests() - before, reply)
 
     def memory(self) -> float:
         """Return the memory of the registry, in MiB."""
         return memory_mib(self._registry.pid)
+
+    def cpu(self) -> float:
+        """Return the processor time of the registry so far, in milliseconds."""
+        return cpu_seconds(self._registry.pid) * 1000
 
     def _requests(self) -> int:
         return 0 if self._scs is None else len(self._scs.log)
@@ -184,29 +196,33 @@ def _measure(kind: str, bench: Bench, rows: dict[str, str], rounds: int) -> None
     _table(bench, rows, rounds=1)
     print(f"\n{kind}: `registry catalog rebuild`: {bench.rebuild()}\n")
     _table(bench, rows, rounds=rounds)
+    print()
     with bench.running():
-        manifest = bench.get(f"/v2/{TAGGED}/manifests/v00042").reply.body
-        pushes = [bench.push(f"new-{number}", manifest) for number in range(rounds)]
-        milliseconds = statistics.median(push.milliseconds for push in pushes)
-        requests = statistics.median(push.requests for push in pushes)
-        print(f"\n{kind}: push of a manifest by a new tag: {milliseconds:.1f} ms, {requests:.0f} requests")
+        bench.push_image("first")
+        new = [f"new-{number}" for number in range(rounds)]
+        for name, tags in (("a new tag", new), ("the same tag", ["first"] * rounds)):
+            pushes = [bench.push(tag) for tag in tags]
+            milliseconds = statistics.median(push.milliseconds for push in pushes)
+            requests = statistics.median(push.requests for push in pushes)
+            print(f"{kind}: push of a stored manifest by {name}: {milliseconds:.1f} ms, {requests:.0f} requests")
 
 
 def _table(bench: Bench, rows: dict[str, str], *, rounds: int) -> None:
-    print("| request | cold ms | requests | warm ms | requests | items | kB | memory MiB |")
-    print("|---|---|---|---|---|---|---|---|")
+    print("| request | cold ms | requests | warm ms | warm CPU ms | requests | items | kB | memory MiB |")
+    print("|---|---|---|---|---|---|---|---|---|")
     for name, path in rows.items():
         with bench.running():
             cold = bench.get(path)
+            before = bench.cpu()
             warm = [bench.get(path) for _ in range(rounds)]
-            memory = bench.memory()
+            cpu, memory = (bench.cpu() - before) / rounds, bench.memory()
         milliseconds = statistics.median(cost.milliseconds for cost in warm)
         requests = statistics.median(cost.requests for cost in warm)
         reply = warm[-1].reply
         state = _state(reply)
         print(
-            f"| {name} | {cold.milliseconds:,.0f} | {cold.requests:,} | {milliseconds:,.1f} | {requests:,.0f} "
-            f"| {state} | {reply.body_bytes / 1000:,.0f} | {memory:,.0f} |",
+            f"| {name} | {cold.milliseconds:,.0f} | {cold.requests:,} | {milliseconds:,.1f} | {cpu:,.0f} "
+            f"| {requests:,.0f} | {state} | {reply.body_bytes / 1000:,.0f} | {memory:,.0f} |",
             flush=True,
         )
 
