@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from config.container import RegistryApplication
 
 _PAGE: Final = 500
+_SIZE_LENGTH: Final = len("999.9 MiB")
 _DIGEST_LENGTH: Final = 19
 """The algorithm and 12 digits, as `docker images` shows them."""
 
@@ -61,8 +62,10 @@ def _print_tags(arguments: Namespace, name: RepositoryName) -> int:
         count, is_complete, last = 0, True, ""
         while True:
             page = await lists.page(name, query(last))
+            width = max((len(item.tag) for item in page.items), default=0)
             for item in page.items:
-                sys.stdout.write(json.dumps(item.as_json()) + "\n" if arguments.json else _lines(item))
+                line = json.dumps(item.as_json()) + "\n" if arguments.json else _lines(item, width)
+                sys.stdout.write(line)
             count += len(page.items)
             is_complete = is_complete and page.is_complete
             if page.following is None:
@@ -77,13 +80,15 @@ def _print_tags(arguments: Namespace, name: RepositoryName) -> int:
     return ExitCode.OK
 
 
-def _lines(item: TagDetails) -> str:
+def _lines(item: TagDetails, width: int) -> str:
+    """Return the columns of a tag, the first of which has this width, and a line for each referrer."""
     summary = item.summary
     size = format_bytes(summary.size) if summary else "-"
     platforms = ",".join(each.text for each in summary.platforms) if summary else ""
     digest = item.state.digest[:_DIGEST_LENGTH]
     pushed = time_text(item.state.pushed_at.replace(microsecond=0))
-    columns = [item.tag, digest, size, pushed, *([item.state.pushed_by] if item.state.pushed_by else [])]
+    columns = [item.tag.ljust(width), digest, size.rjust(_SIZE_LENGTH), pushed]
+    columns += [item.state.pushed_by] if item.state.pushed_by else []
     shown = item.as_json()
     described = platforms or shown.get("artifactType") or shown.get("mediaType") or ""
     lines = ["  ".join([*columns, described, *(["immutable"] if item.is_immutable else [])]).rstrip()]

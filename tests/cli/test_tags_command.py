@@ -1,6 +1,7 @@
 """`registry tags NAME`."""
 
 import json
+import re
 
 import pytest
 
@@ -27,7 +28,7 @@ def _images(_clean_environment: None, config_file: str) -> None:
 
 
 def columns(line: str) -> list[str]:
-    return [column for column in line.split("  ") if not column.endswith("Z")]
+    return [column for column in re.split(" {2,}", line) if not column.endswith("Z")]
 
 
 def test_tags_are_listed(config_file: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -38,6 +39,7 @@ def test_tags_are_listed(config_file: str, capsys: pytest.CaptureFixture[str]) -
         ["v1", DIGEST[:19], f"{len(IMAGE) + 7} B", media_types.OCI_MANIFEST, "immutable"],
         ["v2", DIGEST[:19], f"{len(IMAGE) + 7} B", media_types.OCI_MANIFEST],
     ]
+    assert len({line.index("sha256:") for line in tags}) == 1
     assert count == "3 tags"
 
 
