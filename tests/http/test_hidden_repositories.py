@@ -52,6 +52,8 @@ REQUESTS = (
     "/v2/_sohu/registry/repositories?n={n}&last={repository}",
     "/v2/_sohu/registry/search?n={n}&q={text}",
     "/v2/_sohu/registry/trash",
+    "/v2/_sohu/registry/usage",
+    "/v2/{repository}/_sohu/registry/usage",
     "/v2/_sohu/registry/retention",
     "/v1/_ping",
     "/v1/search?n={n}&q={text}",

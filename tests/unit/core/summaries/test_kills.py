@@ -14,6 +14,7 @@ from core.model.digest import Digest
 from core.model.events import Actor
 from core.model.media_types import OCI_MANIFEST
 from core.model.names import RepositoryName, Tag
+from core.summaries.views import WALK_SECONDS, WALKED_OBJECTS_MAX
 from tests.support.content import image_manifest
 from tests.support.core_services import NOW, CoreServices, counting_ids
 from tests.support.faulty_blob_storage import FaultyBlobStorage
@@ -78,8 +79,8 @@ async def sizes(summaries):
     return {digest: summary.size for digest, summary in found.items()}
 
 
-def another_process(storage, number):
-    services = CoreServices(storage=storage, new_id=counting_ids(first=1000 * number))
+def another_process(storage, number, clock=lambda: 0.0):
+    services = CoreServices(storage=storage, new_id=counting_ids(first=1000 * number), clock=clock)
     return services.registry(InMemoryCatalogIndex()).summaries
 
 
@@ -114,3 +115,25 @@ async def test_kill_at_any_point_leaves_right_lists(operation):
         for summaries in (warm, cold):
             assert await listed_tags(summaries) == expected, f"killed before change {number}"
         assert await sizes(warm) == await sizes(cold)
+
+
+async def test_lost_record_of_a_large_repository_is_noticed_within_a_minute():
+    """A process reads all tags of a large repository once a minute, and else only those that a record names."""
+    inner = InMemoryBlobStorage(now=lambda: NOW)
+    storage = FaultyBlobStorage(inner)
+    services = CoreServices(storage=storage)
+    await push(services, OLD, "v1")
+    for number in range(WALKED_OBJECTS_MAX // 2 + 1):
+        await services.tag_links.point(NAME, Tag(f"t{number}"), Digest.of(OLD))
+    seconds = [0.0]
+    warm = another_process(inner, 1, clock=lambda: seconds[0])
+    await listed_tags(warm)
+    await push(services, NEW, "recorded")
+    assert (await listed_tags(warm))[Tag("recorded")] == Digest.of(NEW)
+    before = len(storage.mutations)
+    await push(services, NEW, "counted")
+    storage.stop_after(len(storage.mutations) - before - 1)
+    await push(services, NEW, "unrecorded")
+    assert "_summaries" not in storage.mutations[-1]
+    seconds[0] += WALK_SECONDS
+    assert (await listed_tags(warm))[Tag("unrecorded")] == Digest.of(NEW)
