@@ -187,6 +187,8 @@ class _Run:
         self._opened = self._examined = 0
         self._hits: list[Hit] = []
         self._is_over = False
+        self._is_at_end = False
+        """Whether nothing follows the last hit in its repository."""
 
     async def page(self, names_max: int) -> SearchPage:
         """Search until the page is full, the names end, or enough was done."""
@@ -200,7 +202,7 @@ class _Run:
             if has_more and compared >= names_max:
                 self._is_over = True
         hits = await self._with_details()
-        last = self._position if self._is_over else None
+        last = self._position if self._is_over and (has_more or not self._is_at_end) else None
         return SearchPage(hits=hits, last=last, is_complete=self._reader.is_complete)
 
     async def _search(self, names: Sequence[RepositoryName]) -> None:
@@ -211,8 +213,10 @@ class _Run:
             for name, query in some:
                 await self._search_one(name, query, views)
                 if self._is_over:
+                    self._is_at_end = self._is_at_end and name == work[-1][0]
                     return
                 self._position = name
+                self._is_at_end = False
         self._position = names[-1] if names else self._position
 
     async def _open(self, names: Sequence[RepositoryName]) -> Mapping[RepositoryName, RepositoryView | None]:
@@ -230,6 +234,7 @@ class _Run:
     ) -> None:
         if query.is_decided:
             self._add(Hit(repository=name, matched=_sorted(query)), name)
+            self._is_at_end = True
         elif name not in views:
             self._is_over = True
         elif (view := views[name]) is not None:
@@ -243,7 +248,7 @@ class _Run:
             if self._examined >= TAGS_MAX or not self._reader.allowance:
                 self._is_over = True
                 return
-            await self._search_some(name, query, some)
+            await self._search_some(name, query, some, last_tag=tags[-1][0])
             if self._is_over or (self._first_only and len(self._hits) > before):
                 return
             self._examined += len(some)
@@ -251,7 +256,9 @@ class _Run:
             # Other requests have their turn during a long search.
             await asyncio.sleep(0)
 
-    async def _search_some(self, name: RepositoryName, query: Query, tags: Sequence[tuple[Tag, TagState]]) -> None:
+    async def _search_some(
+        self, name: RepositoryName, query: Query, tags: Sequence[tuple[Tag, TagState]], *, last_tag: Tag
+    ) -> None:
         narrowed = [(tag, state, query.on_tag(tag, state.digest)) for tag, state in tags]
         candidates = [(tag, state, rest) for tag, state, rest in narrowed if rest is not None]
         undecided = {state.digest for _, state, rest in candidates if not rest.is_decided}
@@ -263,6 +270,7 @@ class _Run:
                 summary = facts.summary if facts else None
                 hit = Hit(repository=name, matched=_sorted(decided), tag=tag, state=state, summary=summary)
                 self._add(hit, f"{name}:{tag}")
+                self._is_at_end = self._first_only or tag == last_tag
             if self._is_over or (self._first_only and decided is not None):
                 return
 

@@ -214,6 +214,8 @@ async def test_v1_search_has_pages(api):
         assert ([result["name"] for result in body["results"]], body["num_pages"]) == (["r0", "r1"], 2)
         body, _ = await get(api, "/v1/search", q=text, n=2, page=3)
         assert ([result["name"] for result in body["results"]], body["num_pages"]) == (["r4"], 3)
+        body, _ = await get(api, "/v1/search", q=text, n=5)
+        assert (body["num_results"], body["num_pages"]) == (5, 1)
     body, _ = await get(api, "/v1/search", q="", n=100_000)
     assert (body["page_size"], len(body["results"])) == (100, 5)
     body, _ = await get(api, "/v1/search", q="", n=0, page=0)

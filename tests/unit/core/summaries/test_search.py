@@ -221,6 +221,30 @@ async def test_pages_are_the_whole_list_in_order(services: CoreServices, searchi
     assert [text for page in found for text in texts(page.hits)] == ["a", "a-b", "a.b", "a/b"]
 
 
+@pytest.mark.parametrize(
+    ("request_", "last"),
+    [
+        (("name:b", 1, False), None),
+        (("name:*", 2, False), None),
+        (("name:*", 1, False), "a"),
+        (("tag:v*", 4, False), None),
+        (("tag:v*", 3, False), "b:v1"),
+        (("tag:v1", 2, False), "b:v1"),
+        (("tag:v*", 2, False), "a:v2"),
+        (("tag:v*", 2, True), None),
+        (("tag:v*", 1, True), "a:v1"),
+    ],
+)
+async def test_full_page_at_the_end_has_no_next_page(
+    services: CoreServices, searching: Search, request_: tuple[str, int, bool], last: str | None
+) -> None:
+    for name in ("a", "b"):
+        await push(services, name, "v1", "v2")
+    text, n, first_only = request_
+    page = await searching.page(parse_query(text), names=names_of("a", "b"), n=n, first_only=first_only)
+    assert (len(page.hits), page.last) == (n, last)
+
+
 async def test_search_continues_behind_a_deleted_repository(services: CoreServices, searching: Search) -> None:
     await push(services, "b", "v1", "v2")
     page = await searching.page(parse_query("tag:v*"), names=names_of("b"), last="a:v2")
