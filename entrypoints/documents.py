@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 
 from core.coordination.job_state import JobState
 from core.coordination.read_only import ReadOnlySwitch
@@ -15,14 +15,19 @@ from core.trash.store import TrashSummary
 from core.verification.journal import Checkpoint
 
 
+def time_text(moment: datetime) -> str:
+    """Return a moment in UTC as RFC 3339, like all times of the API."""
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
 def removal_document(removal: Removal, *, expires_at: datetime, tags_max: int | None = None) -> dict[str, object]:
     """Return a trash entry, with at most `tags_max` of its tags."""
     entry = removal.entry
     return {
         "entry": entry.id,
         "kind": entry.kind.value,
-        "when": entry.when.isoformat(),
-        "expires": expires_at.isoformat(),
+        "when": time_text(entry.when),
+        "expires": time_text(expires_at),
         "by": entry.by,
         "repository": entry.repository,
         "reason": entry.reason,
@@ -77,11 +82,11 @@ def plan_document(plan: RetentionPlan) -> dict[str, object]:
 
 def _verdict_document(verdict: TagVerdict) -> dict[str, object]:
     state = verdict.state
-    pulled_at = None if state.pulled_at is None or state.is_pull_assumed else state.pulled_at.isoformat()
+    pulled_at = None if state.pulled_at is None or state.is_pull_assumed else time_text(state.pulled_at)
     return {
         "tag": state.tag,
         "digest": state.digest,
-        "pushed": state.pushed_at.isoformat(),
+        "pushed": time_text(state.pushed_at),
         "pulled": pulled_at,
         "delete": verdict.goes,
         "reasons": verdict.reasons,
@@ -94,32 +99,36 @@ def queue_document(state: QueueState, *, is_configured: bool) -> dict[str, objec
         "endpoint": state.endpoint,
         "configured": is_configured,
         "queued": state.queued,
-        "queuedSince": state.queued_since and state.queued_since.isoformat(),
+        "queuedSince": state.queued_since and time_text(state.queued_since),
         "dead": state.dead,
-        "deadSince": state.dead_since and state.dead_since.isoformat(),
+        "deadSince": state.dead_since and time_text(state.dead_since),
         "complete": state.is_complete,
     }
 
 
 def job_document(state: JobState, *, next_at: datetime | None) -> dict[str, object]:
     """Return the state of a job that one replica runs at a time."""
-    last = {"when": state.done_at.isoformat(), "report": _camel_case(state.report)} if state.done_at else None
+    last = {"when": time_text(state.done_at), "report": _camel_case(state.report)} if state.done_at else None
     return {
         "running": state.holder is not None,
         "by": state.holder,
         "progress": _camel_case(state.progress) if state.holder is not None else None,
         "last": last,
-        "next": next_at and next_at.isoformat(),
+        "next": next_at and time_text(next_at),
     }
 
 
 def checkpoint_document(checkpoint: Checkpoint) -> dict[str, object]:
     """Return the progress and the counts of a verification."""
+    state = {"phase": checkpoint.phase.value, "complete": checkpoint.is_complete}
+    return state | counts_document(checkpoint)
+
+
+def counts_document(checkpoint: Checkpoint) -> dict[str, object]:
+    """Return the counts of a verification."""
     return {
-        "phase": checkpoint.phase.value,
-        "complete": checkpoint.is_complete,
         "blobs": checkpoint.blobs,
-        "blobBytes": checkpoint.blob_bytes,
+        "bytes": checkpoint.blob_bytes,
         "repositories": checkpoint.repositories,
         "manifests": checkpoint.manifests,
         "damage": checkpoint.damage,

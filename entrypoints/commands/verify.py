@@ -23,7 +23,9 @@ from core.verification.journal import Checkpoint
 from core.verification.verifier import VerificationOptions, VerificationProgress
 from entrypoints.commands.base import Command, add_file_argument
 from entrypoints.commands.opening import load_and_warn
+from entrypoints.documents import counts_document
 from entrypoints.exit_codes import ExitCode
+from entrypoints.jobs.verifying import progress_fields
 from entrypoints.observability.jobs import MetricsFile, VerificationObserver
 from entrypoints.opening import opened
 from entrypoints.progress import Measure, ProgressDisplay
@@ -100,7 +102,7 @@ async def _verify(
         await stack.enter_async_context(lease.keeping())
         verifier = application.new_verifier(budget=Budget(rates, clock=time.monotonic, sleep=asyncio.sleep))
         work = asyncio.ensure_future(
-            verifier.run(options, on_finding=reporter.report_finding, on_progress=_also(reporter, numbers))
+            verifier.run(options, on_finding=reporter.report_finding, on_progress=_also(reporter, numbers, lease))
         )
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, work.cancel)
@@ -140,13 +142,14 @@ class _MetricsReporter:
         self._file.write()
 
 
-def _also(reporter: "_Reporter", numbers: _MetricsReporter | None) -> Callable[[VerificationProgress], None]:
-    if numbers is None:
-        return reporter.report_progress
-
+def _also(
+    reporter: "_Reporter", numbers: _MetricsReporter | None, lease: Lease
+) -> Callable[[VerificationProgress], None]:
     def report(progress: VerificationProgress) -> None:
         reporter.report_progress(progress)
-        numbers.report_progress(progress)
+        lease.note(progress_fields(progress))
+        if numbers is not None:
+            numbers.report_progress(progress)
 
     return report
 
@@ -201,16 +204,7 @@ class _Reporter:
         self._display.clear()
         if self._is_json:
             images = {digest: sorted(names) for digest, names in sorted(self._images.items())}
-            numbers = {
-                "blobs": counted.blobs,
-                "bytes": counted.blob_bytes,
-                "repositories": counted.repositories,
-                "manifests": counted.manifests,
-                "damage": counted.damage,
-                "left": counted.left,
-                "notes": counted.notes,
-            }
-            self._print_json({"type": "summary", **numbers, "images": images})
+            self._print_json({"type": "summary", **counts_document(counted), "images": images})
             return
         for digest, names in sorted(self._images.items()):
             self._out.write(f"images affected by {digest}: {', '.join(sorted(names))}\n")

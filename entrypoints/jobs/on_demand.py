@@ -81,15 +81,15 @@ class JobControl:
             StorageError: the store failed, and no run has begun.
         """
         if self._is_busy:
-            raise self._busy("this process")
+            raise await self._busy()
         self._is_busy = True
         begun = asyncio.get_running_loop().create_future()
         self._requests.put_nowait(begun)
         if not await begun:
-            raise self._busy("another process")
+            raise await self._busy()
 
-    def _busy(self, holder: str) -> BusyError:
-        return BusyError(f"{self._name} is already running", detail={"by": holder})
+    async def _busy(self) -> BusyError:
+        return BusyError(f"{self._name} is already running", detail={"by": (await self.state()).holder})
 
     async def _run_next(self) -> None:
         begun = await self._requests.get()

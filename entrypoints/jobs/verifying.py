@@ -58,7 +58,7 @@ def verification_work(
     """Return the function that does one run and returns its counts; see `verification_job`."""
 
     def report(progress: VerificationProgress) -> None:
-        schedule.note({"phase": progress.phase.value, "fraction": progress.fraction} | _counts(progress.counted))
+        schedule.note(progress_fields(progress))
         if progress.is_resumed:
             _logger.info("verification resumed", extra={"phase": progress.phase})
         if observer is not None:
@@ -74,6 +74,11 @@ def verification_work(
         return counts
 
     return work
+
+
+def progress_fields(progress: VerificationProgress) -> dict[str, object]:
+    """Return the progress of a running verification, for its lease (see `Lease.note`)."""
+    return {"phase": progress.phase.value, "fraction": progress.fraction} | _counts(progress.counted)
 
 
 def _counts(counted: Checkpoint) -> dict[str, object]:

@@ -19,6 +19,7 @@ from core.ports.audit_log import AuditAction, Stage
 from core.store import layout
 from core.verification.findings import Finding, Kind
 from core.verification.journal import Checkpoint
+from entrypoints.documents import time_text
 from entrypoints.http.app import create_app
 from entrypoints.http.authentication import accesses_of
 from entrypoints.http.operations import operations_of
@@ -86,8 +87,8 @@ async def test_run_goes_on_after_the_answer(start_with, work):
     assert (status, state["running"], state["by"], state["last"]) == (202, True, "test", None)
     work.gate.set()
     state = await finished(api)
-    assert state["last"] == {"when": NOW.isoformat(), "report": {"blobsRemoved": 1, "phase": "done"}}
-    assert state["next"] == (NOW + timedelta(hours=1)).isoformat()
+    assert state["last"] == {"when": time_text(NOW), "report": {"blobsRemoved": 1, "phase": "done"}}
+    assert state["next"] == time_text(NOW + timedelta(hours=1))
     # A start does not wait for the interval of the schedule.
     assert (await post(api))[0] == 202
     assert (await finished(api))["last"]["report"]["blobsRemoved"] == 2
@@ -98,7 +99,8 @@ async def test_second_run_is_refused_here_and_at_another_replica(start_with, wor
     assert (await post(one))[0] == 202
     for api in (one, other):
         assert (await get(api, COLLECTION))[0]["by"] == "one"
-        assert await ask(api, "POST", COLLECTION, json=START) == (409, ["DENIED"])
+        status, refusal = await post(api)
+        assert (status, refusal["errors"][0]["code"], refusal["errors"][0]["detail"]) == (409, "DENIED", {"by": "one"})
     work.gate.set()
     await finished(one)
     assert work.runs == 1
@@ -231,7 +233,7 @@ async def test_findings_are_shown_page_by_page(start, services):
         "phase": "data",
         "complete": False,
         "blobs": 7,
-        "blobBytes": 0,
+        "bytes": 0,
         "repositories": 0,
         "manifests": 0,
         "damage": 5,
