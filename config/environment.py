@@ -18,6 +18,7 @@ from config.schema.collections import ListOf, is_index
 from config.schema.key import Key
 from config.schema.root import RootSchema
 from config.schema.scalars import Leaf, SecretText, Text
+from config.settings import StorageKind
 from config.spellings import widen_bare
 from config.tree import Items, KeyPath, Node, Scalar, Section, Source, dotted, printable
 from config.typos import nearest
@@ -103,6 +104,16 @@ def plain_variables(environ: Mapping[str, str]) -> list[str]:
         if (name.startswith(PREFIX) or name.removesuffix(_FILE_SUFFIX) in _SEARCH_VARIABLES)
         and not name.startswith(sides)
         and name not in _IGNORED
+    )
+
+
+def selects_storage(environ: Mapping[str, str]) -> bool:
+    """Whether variables select a storage driver: `REGISTRY_STORAGE`, or any key of a driver."""
+    section = variable_of(("storage",))
+    drivers = tuple(variable_of(("storage", kind)) for kind in StorageKind)
+    beginnings = tuple(f"{driver}_" for driver in drivers)
+    return any(
+        value and (name == section or name in drivers or name.startswith(beginnings)) for name, value in environ.items()
     )
 
 

@@ -12,12 +12,13 @@ from typing import Any, Final, cast
 
 from marshmallow import ValidationError
 
-from config.effective import EffectiveValue, list_effective
+from config.effective import DEFAULT_SOURCE, EffectiveValue, list_effective
 from config.environment import (
     PATH_VARIABLE,
     Side,
     apply_environment,
     plain_variables,
+    selects_storage,
     variable_of,
     variables_of_side,
 )
@@ -28,7 +29,7 @@ from config.settings import Settings
 from config.spellings import find_unknown, respell, widen_bare
 from config.support import Severity, check_support
 from config.tracing import TracingSettings, read_tracing
-from config.tree import KeyPath, Section, Source, dotted, find_node
+from config.tree import KeyPath, Scalar, Section, Source, dotted, find_node
 from config.yaml_tree import parse_document
 from core.model.secret import Secret
 from core.model.setting import MISSING_VALUE
@@ -36,8 +37,15 @@ from core.model.setting import MISSING_VALUE
 CLASSIC_PATHS: Final = ("/etc/docker/registry/config.yml", "/etc/distribution/config.yml")
 """The locations of the file in the images of earlier registries."""
 
-PATH_UNSPECIFIED: Final = "configuration path unspecified"
-"""The problem when there is no file to read, in distribution's words."""
+PATH_UNSPECIFIED: Final = (
+    "configuration path unspecified: name a file (as the argument, with -c, or in REGISTRY_CONFIGURATION_PATH), or "
+    "select the storage by variables, such as REGISTRY_STORAGE=filesystem "
+    "REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY=/var/lib/registry"
+)
+"""The problem when there is nothing to read; it begins with distribution's words."""
+
+_VARIABLES: Final = "environment variables"
+"""The source of messages about a configuration without a file."""
 
 _FIRST_INHERITED: Final = 3
 """SD_LISTEN_FDS_START."""
@@ -50,7 +58,8 @@ class Loaded:
     """Validated settings, with messages about their sources. No message contains a secret."""
 
     settings: Settings
-    path: str
+    path: str | None
+    """The file; None if all values come from variables."""
     warnings: tuple[str, ...]
     """Messages to log at start: a setting has no effect, or not the intended one."""
     notes: tuple[str, ...]
@@ -60,19 +69,32 @@ class Loaded:
     tracing: TracingSettings = field(default_factory=TracingSettings)
     """Settings from the variables of OpenTelemetry."""
 
+    @property
+    def files(self) -> list[str]:
+        """The files to watch for changes of the configuration."""
+        return [] if self.path is None else [self.path]
 
-def find_path(argument: str | None, *, environ: Mapping[str, str] | None = None) -> str:
+
+def find_path(argument: str | None, *, environ: Mapping[str, str] | None = None) -> str | None:
     """Return the path of the configuration file: the argument, the variable, or a classic path that exists.
 
+    Without a file, None is returned if variables select the storage: they are enough.
+
     Raises:
-        ConfigError: there is no path.
+        ConfigError: there is neither a path nor a storage.
     """
     environ = os.environ if environ is None else environ
     named = argument or environ.get(PATH_VARIABLE)
     found = named or next((path for path in CLASSIC_PATHS if Path(path).is_file()), None)
-    if found is None:
+    if found is None and not selects_storage(environ):
         raise ConfigError([PATH_UNSPECIFIED])
     return found
+
+
+def allows_colour(*, environ: Mapping[str, str] | None = None) -> bool:
+    """Whether a terminal may be written to in colours (no-color.org)."""
+    environ = os.environ if environ is None else environ
+    return not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
 
 
 def inherited_descriptors(*, pid: int, environ: Mapping[str, str] | None = None) -> tuple[int, ...]:
@@ -108,15 +130,14 @@ def service_environment(*, pid: int, environ: Mapping[str, str] | None = None) -
     )
 
 
-def load(path: str, *, environ: Mapping[str, str] | None = None) -> Loaded:
-    """Read the file at `path`, apply the environment, and return settings.
+def load(path: str | None, *, environ: Mapping[str, str] | None = None) -> Loaded:
+    """Read the file at `path`, if any, apply the environment, and return settings.
 
     Raises:
         ConfigError: the file cannot be read or a value is invalid; lists every problem found.
     """
     environ = os.environ if environ is None else environ
-    text = read_text_file(path, bytes_max=_FILE_BYTES_MAX)
-    root, warnings = parse_document(text, origin=path)
+    root, warnings = _read(path)
     widen_bare(root)
     findings = apply_environment(root, environ, read_file=_read_secret_file)
     notes = findings.notes + respell(root)
@@ -127,7 +148,7 @@ def load(path: str, *, environ: Mapping[str, str] | None = None) -> Loaded:
         *(key.explain() for key in unknown if key.must_stop),
         *unsupported[Severity.REFUSE],
     ]
-    settings = _build(root, path, problems)
+    settings = _build(root, path or _VARIABLES, problems)
     tracing, tracing_warnings = read_tracing(environ)
     return Loaded(
         settings=settings,
@@ -201,6 +222,14 @@ def side_access(
     return RemoteAccess(
         docker_config=credentials_file or (str(own) if own.is_file() else None), ca=ca, state_folder=state
     )
+
+
+def _read(path: str | None) -> tuple[Section, list[str]]:
+    """Return the tree of the file and warnings about it; without a file, the smallest tree."""
+    if path is not None:
+        return parse_document(read_text_file(path, bytes_max=_FILE_BYTES_MAX), origin=path)
+    version = Scalar(text="0.1", value=0.1, source=Source(origin=DEFAULT_SOURCE))
+    return Section(Source(origin=_VARIABLES), {"version": version}), []
 
 
 def _read_secret_file(path: str) -> str:

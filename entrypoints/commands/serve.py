@@ -34,7 +34,7 @@ def _run(arguments: Namespace) -> int:
 
 
 def _report(loaded: Loaded) -> None:
-    _logger.info("configuration loaded", extra={"path": loaded.path})
+    _logger.info("configuration loaded", extra={"path": loaded.path or "environment variables"})
     for warning in loaded.warnings:
         _logger.warning("configuration: %s", warning)
     for note in loaded.notes:

@@ -70,7 +70,7 @@ class Reloader:
     def __post_init__(self) -> None:
         self._begun = self.loaded
         self._asked = asyncio.Event()
-        self._parts = [_Part("configuration", self._reload_configuration, lambda: [self.loaded.path])]
+        self._parts = [_Part("configuration", self._reload_configuration, lambda: self.loaded.files)]
 
     @property
     def settings(self) -> Settings:

@@ -68,7 +68,7 @@ def serve(loaded: Loaded, parts: ServerParts, *, load: Callable[[], Loaded]) -> 
     raise_descriptor_limit()
     count = _worker_count(settings)
     watch = FileWatch()
-    watch.changed([loaded.path, *(files_of(settings.http.tls) if settings.http.tls else ())])
+    watch.changed([*loaded.files, *(files_of(settings.http.tls) if settings.http.tls else ())])
     # Before the fork, so that an invalid file is reported once.
     context = _first_context(settings)
     asyncio.run(_check_credentials(parts.authenticator))

@@ -39,10 +39,54 @@ def test_argument_comes_before_the_variable() -> None:
 def test_classic_paths_are_tried_last(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     second = tmp_path / "config.yml"
     monkeypatch.setattr("config.loader.CLASSIC_PATHS", (str(tmp_path / "none.yml"), str(second)))
-    with pytest.raises(ConfigError, match=r"^configuration path unspecified$"):
+    with pytest.raises(ConfigError, match=r"^configuration path unspecified: "):
         find_path(None, environ={})
     second.write_text(MINIMAL, encoding="utf-8")
     assert find_path(None, environ={}) == str(second)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "is_enough"),
+    [
+        ("REGISTRY_STORAGE", "inmemory", True),
+        ("REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY", "/srv", True),
+        ("REGISTRY_STORAGE_S3", "{bucket: images}", True),
+        ("REGISTRY_STORAGE_SCS_SECRETKEY_FILE", "/run/secrets/scs", True),
+        ("REGISTRY_STORAGE", "", False),
+        ("REGISTRY_STORAGE_DELETE_ENABLED", "true", False),
+        ("REGISTRY_STORAGE_SCSX", "1", False),
+        ("REGISTRY_HTTP_ADDR", ":5000", False),
+    ],
+)
+def test_no_file_is_needed_if_variables_select_the_storage(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, *, is_enough: bool
+) -> None:
+    monkeypatch.setattr("config.loader.CLASSIC_PATHS", ())
+    if is_enough:
+        assert find_path(None, environ={name: value}) is None
+    else:
+        with pytest.raises(ConfigError, match="REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY"):
+            find_path(None, environ={name: value})
+
+
+def test_classic_path_comes_before_variables_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = tmp_path / "config.yml"
+    path.write_text(MINIMAL, encoding="utf-8")
+    monkeypatch.setattr("config.loader.CLASSIC_PATHS", (str(path),))
+    assert find_path(None, environ={"REGISTRY_STORAGE": "inmemory"}) == str(path)
+
+
+def test_variables_of_the_old_registry_are_a_configuration() -> None:
+    loaded = load(None, environ=SCS_VARIABLES)
+    assert loaded.settings.storage.kind is StorageKind.SCS
+    assert (loaded.path, loaded.files, loaded.warnings) == (None, [], ())
+
+
+def test_problems_without_a_file_name_the_variables() -> None:
+    with pytest.raises(ConfigError) as raised:
+        load(None, environ={"REGISTRY_STORAGE": "s3", "REGISTRY_LOG_LEVEL": "loud"})
+    assert any("REGISTRY_STORAGE_S3_BUCKET" in problem for problem in raised.value.problems)
+    assert any(problem.startswith("REGISTRY_LOG_LEVEL: `log.level` must be") for problem in raised.value.problems)
 
 
 def test_environment_of_the_process_is_the_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
