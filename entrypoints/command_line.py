@@ -6,42 +6,45 @@ does the same. Errors are printed as lines on stderr, never as tracebacks; `exit
 
 import os
 import sys
-from argparse import Action, ArgumentParser, Namespace
+from argparse import Action, ArgumentParser
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final, NoReturn
 
 from typing_extensions import override
 
 from config.errors import ConfigError
 from config.loader import PATH_UNSPECIFIED
+from config.tree import printable
+from config.typos import nearest
 from core.errors import RegistryError, StorageError
+from entrypoints.colour import Colour, paint
 from entrypoints.commands import NAMES, find_command
 from entrypoints.commands.auditing import run_audited
+from entrypoints.commands.base import choose_file, is_file_name
+from entrypoints.commands.parser import CONFIG_OPTIONS, CommandParser
 from entrypoints.exit_codes import ExitCode, exit_code_of
 
 _DEFAULT: Final = "serve"
+_HELP: Final = "help"
 
 
 def run(argv: Sequence[str]) -> int:
     """Run the command and return its exit code; usage errors raise `SystemExit(2)`, as in argparse."""
-    words = list(argv)
-    if words[:1] == ["help"]:
-        words = [*words[1:], "--help"]
-    elif not words or (words[0] not in NAMES and not words[0].startswith("-")):
-        words.insert(0, _DEFAULT)
-    parser = _parser(words[:1] if words[0] in NAMES else NAMES)
-    arguments = _parse(parser, words)
+    words, name = _with_command(list(argv))
+    arguments = make_parser(NAMES if name is None else [name]).parse_args(words)
+    choose_file(arguments)
     try:
         code = int(run_audited(arguments.command, arguments, words))
         sys.stdout.flush()
     except ConfigError as error:
         for problem in error.problems:
-            sys.stderr.write(f"configuration error: {problem}\n")
+            _print_error("configuration error:", problem)
         if PATH_UNSPECIFIED in error.problems:
-            parser.print_usage(sys.stderr)
+            arguments.parser.print_usage(sys.stderr)
         return exit_code_of(error)
     except (RegistryError, StorageError) as error:
-        sys.stderr.write(f"registry: {error}\n")
+        _print_error("registry:", str(error))
         return exit_code_of(error)
     except BrokenPipeError:
         # The reader of the pipe (`| head`) is gone. Discard the buffered output, or the flush at exit fails too.
@@ -50,17 +53,48 @@ def run(argv: Sequence[str]) -> int:
     return code
 
 
-def _parse(parser: ArgumentParser, words: Sequence[str]) -> Namespace:
-    """Parse the arguments; the configuration file may come last, after the options.
+def _print_error(label: str, text: str) -> None:
+    sys.stderr.write(f"{paint(label, Colour.RED, sys.stderr)} {text}\n")
 
-    argparse treats an optional argument as absent when an option follows the arguments before it.
+
+def _with_command(words: list[str]) -> tuple[list[str], str | None]:
+    """Return the words with a command, and the command; None if an option stands in its place.
+
+    Raises:
+        SystemExit: there is no such command.
     """
-    arguments, rest = parser.parse_known_args(words)
-    if rest:
-        if len(rest) > 1 or rest[0].startswith("-") or getattr(arguments, "file", "") is not None:
-            parser.error(f"unrecognized arguments: {' '.join(rest)}")
-        arguments.file = rest[0]
-    return arguments
+    position = _count_options(words)
+    if words[position : position + 1] == [_HELP]:
+        words, position = [*words[position + 1 :], "--help"], 0
+    elif position == len(words) or (position < len(words) and _is_path(words[position])):
+        words.insert(position, _DEFAULT)
+    word = next(iter(words[position:]), "-")
+    if word.startswith("-"):
+        return words, None
+    if word not in NAMES:
+        _refuse(word)
+    return words, word
+
+
+def _count_options(words: Sequence[str]) -> int:
+    """Return the number of words before the command: `-c FILE` in any of its forms."""
+    position = 0
+    while position < len(words) and words[position].startswith(("-c", "--config")):
+        position += 2 if words[position] in CONFIG_OPTIONS else 1
+    return position
+
+
+def _is_path(word: str) -> bool:
+    """Whether a word in the place of a command is a configuration file."""
+    if word in NAMES or word.startswith("-"):
+        return False
+    return "/" in word or is_file_name(word) or Path(word).is_file()
+
+
+def _refuse(word: str) -> NoReturn:
+    meant = nearest(word, [*NAMES, _HELP, "--version"])
+    hint = f"; did you mean `{meant}`?" if meant else ""
+    make_parser([]).error(f"unknown command `{printable(word)}`{hint}\ncommands: {', '.join([*NAMES, _HELP])}")
 
 
 class _PrintVersion(Action):
@@ -75,18 +109,17 @@ class _PrintVersion(Action):
         parser.exit()
 
 
-def _parser(names: Sequence[str]) -> ArgumentParser:
+def make_parser(names: Sequence[str]) -> CommandParser:
     """Return the parser of these commands; the modules of others are not imported."""
-    parser = ArgumentParser(
+    parser = CommandParser(
         prog="registry",
         description="A container image registry.",
         epilog="`registry config.yml` starts the server; `registry help COMMAND` describes a command.",
-        allow_abbrev=False,
     )
     parser.add_argument("-v", "--version", action=_PrintVersion, nargs=0, help="show program's version number and exit")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for command in map(find_command, names):
-        subparser = commands.add_parser(command.name, help=command.help, description=command.help, allow_abbrev=False)
+        subparser = commands.add_parser(command.name, help=command.help, description=command.help)
         command.add_arguments(subparser)
         subparser.set_defaults(command=command)
     return parser

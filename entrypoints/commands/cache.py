@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from config.durations import format_duration, parse_duration
-from config.loader import Loaded
 from config.settings import ProxySettings
 from config.sizes import parse_size
 from core.concurrency import map_bounded
@@ -20,7 +19,7 @@ from core.pull_through.selection import Eviction
 from core.pull_through.survey import CachedImage, Survey
 from core.pull_through.tag_state import TagState, TagStates
 from entrypoints.cache_run import new_evictor, new_surveyor, new_warmer
-from entrypoints.commands.base import Command, add_file_argument, load_file
+from entrypoints.commands.base import Command, add_file_argument
 from entrypoints.commands.opening import run_on_store
 from entrypoints.exit_codes import ExitCode
 from entrypoints.text import format_bytes, plural
@@ -91,6 +90,7 @@ def _add_evict(evict: ArgumentParser) -> None:
         "--offline", action="store_true", help="skip all waiting; only while no server runs, or all are read-only"
     )
     evict.add_argument("--json", action="store_true", help="print JSON")
+    add_file_argument(evict, take_file=_take_file)
     evict.set_defaults(work=_evict)
 
 
@@ -113,8 +113,6 @@ def _size(text: str) -> int:
 
 
 def _run(arguments: Namespace) -> int:
-    _complete(arguments)
-
     async def work(application: "RegistryApplication") -> int:
         proxy = application.settings.proxy
         if proxy is None:
@@ -126,22 +124,16 @@ def _run(arguments: Namespace) -> int:
     return run_on_store(arguments.file, work, makes_store=arguments.action == "warm")
 
 
-def _load(arguments: Namespace) -> Loaded:
-    _complete(arguments)
-    return load_file(arguments)
-
-
-def _complete(arguments: Namespace) -> None:
-    """Set the image and the file of an eviction from its operands: with a condition there is no image."""
-    if arguments.action != "evict":
-        return
+def _take_file(arguments: Namespace) -> str | None:
+    """Set the image of an eviction from its operands, and return the file: with a condition there is no image."""
     operands = list(arguments.operands)
     has_condition = arguments.unused is not None or arguments.to_size is not None
     arguments.image = None if has_condition or not operands else operands.pop(0)
-    arguments.file = operands.pop(0) if operands else None
+    file = operands.pop(0) if operands else None
     if operands or (arguments.image is None and not has_condition):
-        sys.stderr.write("registry: give either IMAGE, or --unused or --to-size\n")
-        raise SystemExit(ExitCode.USAGE)
+        parser: ArgumentParser = arguments.parser
+        parser.error("give either IMAGE, or --unused or --to-size")
+    return file
 
 
 async def _list(arguments: Namespace, application: "RegistryApplication", _proxy: ProxySettings) -> int:
@@ -346,5 +338,4 @@ CACHE: Final = Command(
     add_arguments=_add_arguments,
     run=_run,
     changes=lambda arguments: not arguments.dry_run,
-    load=_load,
 )

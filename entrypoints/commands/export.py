@@ -1,4 +1,4 @@
-"""`registry export [config.yml] NAME[:TAG|@DIGEST]… -o DIR|FILE.tar`: write images as an OCI image layout."""
+"""`registry export NAME[:TAG|@DIGEST]… -o DIR|FILE.tar [config.yml]`: write images as an OCI image layout."""
 
 import json
 import sys
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 from core.model.digest import Digest
 from core.model.names import RepositoryName, Tag
 from core.transfer.exporting import ExportProgress, ExportRequest, ImageExport
-from entrypoints.commands.base import Command
-from entrypoints.commands.layouts import new_display, split_words
+from entrypoints.commands.base import Command, add_file_argument
+from entrypoints.commands.layouts import new_display, take_file
 from entrypoints.commands.opening import run_on_store
 from entrypoints.exit_codes import ExitCode
 from entrypoints.progress import Measure
@@ -25,34 +25,30 @@ _COMPRESSED: Final = frozenset({".gz", ".tgz", ".bz2", ".xz", ".zst"})
 
 
 def _add_arguments(parser: ArgumentParser) -> None:
-    parser.usage = "registry export [config.yml] NAME[:TAG|@DIGEST]... -o DIR|FILE.tar [--referrers] [--json] [--quiet]"
+    parser.usage = "registry export NAME[:TAG|@DIGEST]... -o DIR|FILE.tar [--referrers] [--json] [-q] [config.yml]"
     parser.add_argument(
         "words",
         nargs="+",
         metavar="NAME[:TAG|@DIGEST]",
-        help="image to export; a name alone exports all tags. A first argument that ends in .yml or .yaml is the "
-        "configuration file",
+        help="image to export; a name alone exports all tags. A last or first argument that ends in .yml or .yaml is "
+        "the configuration file",
     )
+    add_file_argument(parser, take_file=take_file)
     parser.add_argument(
         "-o", "--output", required=True, type=Path, metavar="DIR|FILE.tar", help="output folder or tar archive"
     )
     parser.add_argument("--referrers", action="store_true", help="include signatures and other referrers")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
-    parser.add_argument("--quiet", action="store_true", help="show no progress")
+    parser.add_argument("-q", "--quiet", action="store_true", help="show no progress")
 
 
 def _run(arguments: Namespace) -> int:
-    file, names = split_words(arguments.words)
-    if not names:
-        sys.stderr.write("registry export: name at least one image\n")
-        return ExitCode.USAGE
+    if not arguments.words:
+        arguments.parser.error("name at least one image")
     if arguments.output.suffix in _COMPRESSED:
-        sys.stderr.write(
-            "registry export: cannot write compressed archives (layers are compressed); name a folder or FILE.tar\n"
-        )
-        return ExitCode.USAGE
-    requests = [parse_request(name) for name in names]
-    done = run_on_store(file, lambda application: _export(application, arguments, requests))
+        arguments.parser.error("cannot write compressed archives (layers are compressed); name a folder or FILE.tar")
+    requests = [parse_request(name) for name in arguments.words]
+    done = run_on_store(arguments.file, lambda application: _export(application, arguments, requests))
     if arguments.json:
         sys.stdout.write(json.dumps(asdict(done)) + "\n")
     else:

@@ -1,4 +1,4 @@
-"""`registry import [config.yml] DIR|FILE.tar [NAME[:TAG]]`: import the images of an OCI image layout."""
+"""`registry import DIR|FILE.tar [NAME[:TAG]] [config.yml]`: import the images of an OCI image layout."""
 
 import json
 import sys
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 from core.model.names import RepositoryName, Tag
 from core.transfer.importing import ImageImport, ImportedImage, ImportProgress, ImportTarget
-from entrypoints.commands.base import Command
-from entrypoints.commands.layouts import load_words, new_display, split_words
+from entrypoints.commands.base import Command, add_file_argument
+from entrypoints.commands.layouts import new_display, take_file
 from entrypoints.commands.opening import OPERATOR, run_on_store
 from entrypoints.exit_codes import ExitCode
 from entrypoints.progress import Measure
@@ -23,26 +23,31 @@ _WORDS_MAX: Final = 2
 
 
 def _add_arguments(parser: ArgumentParser) -> None:
-    parser.usage = "registry import [config.yml] DIR|FILE.tar [NAME[:TAG]] [--json] [--quiet]"
+    parser.usage = "registry import DIR|FILE.tar [NAME[:TAG]] [--json] [-q] [config.yml]"
     parser.add_argument(
         "words",
         nargs="+",
         metavar="DIR|FILE.tar",
         help="OCI image layout, and the repository for its images (default: the names in the layout). "
-        "A first argument that ends in .yml or .yaml is the configuration file",
+        "A last or first argument that ends in .yml or .yaml is the configuration file",
     )
+    add_file_argument(parser, take_file=_take_file)
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
-    parser.add_argument("--quiet", action="store_true", help="show no progress")
+    parser.add_argument("-q", "--quiet", action="store_true", help="show no progress")
+
+
+def _take_file(arguments: Namespace) -> str | None:
+    file = take_file(arguments)
+    if not 1 <= len(arguments.words) <= _WORDS_MAX:
+        arguments.parser.error("name one image layout, and at most one repository")
+    return file
 
 
 def _run(arguments: Namespace) -> int:
-    file, words = split_words(arguments.words)
-    if not 1 <= len(words) <= _WORDS_MAX:
-        sys.stderr.write("registry import: name one image layout, and at most one repository\n")
-        return ExitCode.USAGE
+    words = arguments.words
     target = parse_target(words[1]) if len(words) == _WORDS_MAX else ImportTarget()
     done = run_on_store(
-        file, lambda application: _import(application, arguments, Path(words[0]), target), makes_store=True
+        arguments.file, lambda application: _import(application, arguments, Path(words[0]), target), makes_store=True
     )
     if arguments.json:
         sys.stdout.write(json.dumps(asdict(done)) + "\n")
@@ -105,5 +110,4 @@ IMPORT: Final = Command(
     add_arguments=_add_arguments,
     run=_run,
     changes=lambda _arguments: True,
-    load=load_words,
 )

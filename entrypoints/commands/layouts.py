@@ -2,27 +2,27 @@
 
 import sys
 import time
-from argparse import Namespace
+from argparse import ArgumentParser, Namespace
 
-from config.loader import Loaded, find_path, load
+from entrypoints.commands.base import is_file_name
 from entrypoints.progress import ProgressDisplay
 
 
-def split_words(words: list[str]) -> tuple[str | None, list[str]]:
-    """Split off a leading configuration file: a word that ends in `.yml` or `.yaml`."""
-    if words and words[0].endswith((".yml", ".yaml")):
-        return words[0], words[1:]
-    return None, words
-
-
-def load_words(arguments: Namespace) -> Loaded:
-    """Load the configuration named in the words, or the default one.
+def take_file(arguments: Namespace) -> str | None:
+    """Remove the configuration file, the first or the last word, from `arguments.words` and return it, if it is there.
 
     Raises:
-        ConfigError: see `config.loader`.
+        SystemExit: both words are configuration files.
     """
-    file, _ = split_words(arguments.words)
-    return load(find_path(file))
+    words: list[str] = arguments.words
+    ends = [0, -1] if len(words) > 1 else [0]
+    found = [words[end] for end in ends if is_file_name(words[end])]
+    if len(found) > 1:
+        parser: ArgumentParser = arguments.parser
+        parser.error(f"two configuration files are given: {found[0]}, and {found[1]}")
+    if found:
+        words.remove(found[0])
+    return found[0] if found else None
 
 
 def new_display(arguments: Namespace) -> ProgressDisplay:

@@ -62,12 +62,9 @@ def test_imports_are_in_the_audit_log_and_exports_are_not(config: str, layout: s
 @pytest.mark.parametrize(
     ("words", "answer"),
     [
-        (["export", "{config}", "-o", "{folder}/x"], (ExitCode.USAGE, "name at least one image")),
-        (["export", "{config}", "a", "-o", "{folder}/x.tar.gz"], (ExitCode.USAGE, "name a folder or FILE.tar")),
         (["export", "{config}", "nobody", "-o", "{folder}/x"], (ExitCode.NOT_FOUND, "repository name not known")),
         (["export", "{config}", "nobody:v1", "-o", "{folder}/x"], (ExitCode.NOT_FOUND, "manifest unknown")),
         (["export", "{config}", "No:v1", "-o", "{folder}/x"], (ExitCode.FAILURE, "invalid repository name")),
-        (["import", "{config}"], (ExitCode.USAGE, "name one image layout")),
         (["import", "{config}", "{folder}/none.tar"], (ExitCode.STORAGE, "there is no such file or folder")),
         (["import", "{config}", "{folder}"], (ExitCode.STORAGE, "not an OCI image layout")),
         (["import", "{config}", "{config}.txt", "a"], (ExitCode.STORAGE, "no such file")),
@@ -83,6 +80,22 @@ def test_mistakes_are_one_line_errors(
     err = capsys.readouterr().err
     assert told in err
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["export", "config.yml", "-o", "x"], "name at least one image"),
+        (["export", "config.yml", "a", "-o", "x.tar.gz"], "name a folder or FILE.tar"),
+        (["import", "config.yml"], "name one image layout"),
+        (["import", "config.yml", "layout", "a", "b"], "and at most one repository"),
+    ],
+)
+def test_wrong_arguments_are_usage_errors(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as raised:
+        main(words)
+    assert raised.value.code == ExitCode.USAGE
+    assert message in capsys.readouterr().err
 
 
 def test_cached_repository_takes_no_images(

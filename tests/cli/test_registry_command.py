@@ -92,7 +92,8 @@ def test_schema_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
 def test_missing_path_has_distributions_message(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(argv) == 1
     err = capsys.readouterr().err
-    assert err.startswith("configuration error: configuration path unspecified\nusage: registry ")
+    assert err.startswith("configuration error: configuration path unspecified: ")
+    assert "\nusage: registry " in err
 
 
 @pytest.mark.parametrize("argv", [["/nowhere/config.yml"], ["serve", "/nowhere/config.yml"]])
