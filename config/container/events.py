@@ -74,7 +74,8 @@ def make_notifier(
 
 def make_pull_recorder(storage: BlobStorage, settings: Settings) -> PullRecorder | None:
     """Return the recorder of pulls, or None if neither lists nor retention nor the cache show the time of pulls."""
-    rules = settings.retention.rules
-    if not settings.summaries.enabled and settings.proxy is None and all(rule.pulled_within is None for rule in rules):
+    is_shown = settings.summaries.enabled and not settings.storage.readonly_enabled
+    is_kept_by = any(rule.pulled_within is not None for rule in settings.retention.rules)
+    if not (is_shown or is_kept_by or settings.proxy is not None):
         return None
     return PullRecorder(storage, clock=time.monotonic, new_id=entry_id)

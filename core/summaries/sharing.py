@@ -28,7 +28,7 @@ class SharedLooks(Generic[K, T]):
         task = self._waiting.get(key)
         if task is None:
             task = self._waiting[key] = asyncio.get_running_loop().create_task(self._run(key, look))
-            task.add_done_callback(_retrieve)
+            task.add_done_callback(retrieve_error)
         return await asyncio.shield(task)
 
     async def _run(self, key: K, look: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -41,7 +41,7 @@ class SharedLooks(Generic[K, T]):
             del self._running[key]
 
 
-def _retrieve(task: "asyncio.Task[Any]") -> None:
-    # The callers may have been cancelled; their error must not be reported as lost.
+def retrieve_error(task: "asyncio.Task[Any]") -> None:
+    """Retrieve the error of a task that ended, which is not lost if nobody waits for the task any more."""
     with suppress(asyncio.CancelledError):
         task.exception()

@@ -4,6 +4,7 @@ The store is the truth: an answer is never older than its question, except in a 
 where a change without a record (of another registry on the same store) is noticed within a minute.
 """
 
+import asyncio
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -26,7 +27,7 @@ from core.store.tag_links import TagLinks, link_md5
 from core.summaries.authors import Authors
 from core.summaries.changes import ChangeListing, ChangeLog
 from core.summaries.history import read_history
-from core.summaries.sharing import SharedLooks
+from core.summaries.sharing import SharedLooks, retrieve_error
 
 TAGS_REMEMBERED_MAX: Final = 100_000
 """Maximum number of tags that a process keeps in memory, about 60 MB."""
@@ -34,6 +35,8 @@ WALKED_OBJECTS_MAX: Final = 2_000
 """A larger tree of tags costs more than two requests; only tags with a record are looked at between two walks."""
 WALK_SECONDS: Final = 60.0
 """Maximum age of the last walk of a large tree."""
+EARLY_WALK_SECONDS: Final = 30.0
+"""Age at which the next walk begins in the background, so that no caller waits for it while there are many."""
 EXPLAINED_SECONDS: Final = 60.0
 """Time during which the record of a changed tag is expected; a push writes its record after the tag."""
 _TAGS_LOOKED_AT_MAX: Final = 100
@@ -86,6 +89,17 @@ class _Link:
         return stat.md5 == self.stat.md5 and abs(stat.modified_at - self.stat.modified_at) < _PRECISION
 
 
+@dataclass(frozen=True, slots=True)
+class _Walk:
+    """All tags at one moment."""
+
+    listing: ChangeListing
+    """The records that were listed before the walk."""
+    stats: Mapping[Tag, ObjectStat]
+    objects: int
+    walked_at: float
+
+
 @dataclass(slots=True, kw_only=True)
 class _Known:
     """The state of a repository as a process last saw it."""
@@ -99,6 +113,8 @@ class _Known:
     """The records that were listed before the last look at the tags."""
     unexplained: Mapping[Tag, float] = field(default_factory=dict)
     """Tags that changed without a record so far, with the time when this was noticed."""
+    walk: asyncio.Task[_Walk] | None = None
+    """A walk in the background whose result is not used yet."""
 
     @property
     def weight(self) -> int:
@@ -175,9 +191,37 @@ class TagViews:
             return await self._walked(name, known, None)
         # Listed before the walk, so that a record that is not listed here belongs to a change that may be missed.
         listing = await self._log.listing()
-        if known is not None and listing.is_complete and self._clock() - known.walked_at < WALK_SECONDS:
-            return await self._followed(name, known, listing)
+        if known is not None:
+            known = await self._with_walk(name, known)
+            age = self._clock() - known.walked_at
+            if listing.is_complete and age < WALK_SECONDS:
+                known = await self._followed(name, known, listing)
+                if age >= EARLY_WALK_SECONDS and known.walk is None:
+                    known.walk = asyncio.get_running_loop().create_task(self._walk(name))
+                    known.walk.add_done_callback(retrieve_error)
+                return known
         return await self._walked(name, known, listing)
+
+    async def _walk(self, name: RepositoryName) -> _Walk:
+        walked_at = self._clock()
+        listing = await self._log.listing()
+        stats, objects = await self._tags.current_links(name)
+        return _Walk(listing, stats, objects, walked_at)
+
+    async def _with_walk(self, name: RepositoryName, known: _Known) -> _Known:
+        """Use the result of the walk in the background, if it has ended; the caller then follows newer records."""
+        if known.walk is None or not known.walk.done():
+            return known
+        task, known.walk = known.walk, None
+        if task.cancelled() or task.exception() is not None or not task.result().stats:
+            # The next walk, for which a caller waits, finds out why.
+            return known
+        walk = task.result()
+        if walk.walked_at < known.walked_at:
+            # A caller has walked meanwhile.
+            return known
+        links = await self._resolved(name, walk.stats, known.links)
+        return await self._explained(name, known, links, walk.listing, objects=walk.objects, walked_at=walk.walked_at)
 
     async def _walked(self, name: RepositoryName, known: _Known | None, listing: ChangeListing | None) -> _Known:
         """Read all tags. One request per 1,000 objects, and one for each link whose target is not known."""
@@ -274,6 +318,7 @@ class TagViews:
             walked_at=walked_at,
             seen=seen,
             unexplained={tag: since for tag, since in unexplained.items() if tag not in updated},
+            walk=known.walk if known else None,
         )
 
 

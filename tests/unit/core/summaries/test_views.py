@@ -13,6 +13,7 @@ from core.summaries import views
 from core.summaries.changes import ChangeKind, ChangeLog
 from core.summaries.history import History, encode, merge
 from tests.support.counted_requests import CountedStorage
+from tests.support.quiet import quiet
 from tests.support.summaries import NAME, SummarizedStore
 
 ONE, TWO = Digest.of(b"one"), Digest.of(b"two")
@@ -221,6 +222,21 @@ async def test_a_push_without_a_record_is_searched_for_a_minute(store, service):
     assert store.storage.count() == 1
 
 
+class GatedStorage(CountedStorage):
+    """Holds back the results of listings until the gate is open."""
+
+    def __init__(self, inner):
+        super().__init__(inner)
+        self.has_listed, self.gate = asyncio.Event(), asyncio.Event()
+
+    async def walk(self, prefix):
+        listed = [item async for item in super().walk(prefix)]
+        self.has_listed.set()
+        await self.gate.wait()
+        for item in listed:
+            yield item
+
+
 class TestLargeRepository:
     """A repository whose tree of tags costs many requests."""
 
@@ -257,6 +273,73 @@ class TestLargeRepository:
         store.time.pass_seconds(views.WALK_SECONDS)
         assert targets(await service.view(NAME)) == {"v1": TWO}
 
+    async def test_the_next_walk_runs_in_the_background_if_there_are_callers(self, store, service):
+        await store.tag("v1", ONE)
+        await service.view(NAME)
+        await store.point("v1", TWO)
+        store.time.pass_seconds(views.EARLY_WALK_SECONDS)
+        assert targets(await service.view(NAME)) == {"v1": ONE}
+        await store.tag("v2", ONE)
+        await quiet()
+        await store.tag("v3", ONE)
+        store.storage.operations.clear()
+        assert targets(await service.view(NAME)) == {"v1": TWO, "v2": ONE, "v3": ONE}
+        assert not [operation for operation in store.storage.operations if operation.startswith("walk")]
+        store.time.pass_seconds(views.EARLY_WALK_SECONDS - 1)
+        await store.point("v1", ONE)
+        await service.view(NAME)
+        await quiet()
+        assert targets(await service.view(NAME))["v1"] == TWO, "the last walk is young"
+
+    async def test_one_walk_at_a_time_runs_in_the_background(self, storage, time):
+        gated = GatedStorage(storage)
+        store = SummarizedStore(gated, time)
+        service = store.service()
+        await store.tag("v1", ONE)
+        gated.gate.set()
+        await service.view(NAME)
+        gated.gate.clear()
+        time.pass_seconds(views.EARLY_WALK_SECONDS)
+        gated.operations.clear()
+        for _ in range(3):
+            await service.view(NAME)
+            await quiet()
+        assert len([operation for operation in gated.operations if operation.startswith("walk")]) == 1
+        gated.gate.set()
+        await quiet()
+
+    async def test_a_walk_that_a_caller_has_overtaken_is_not_used(self, storage, time):
+        gated = GatedStorage(storage)
+        store = SummarizedStore(gated, time)
+        service = store.service()
+        await store.tag("v1", ONE)
+        gated.gate.set()
+        await service.view(NAME)
+        time.pass_seconds(views.EARLY_WALK_SECONDS)
+        gated.gate.clear()
+        await service.view(NAME)
+        await quiet()
+        await store.point("v1", TWO)
+        time.pass_seconds(views.WALK_SECONDS)
+        overtaking = asyncio.create_task(service.view(NAME))
+        await quiet()
+        gated.gate.set()
+        assert targets(await overtaking) == {"v1": TWO}
+        assert targets(await service.view(NAME)) == {"v1": TWO}
+
+    async def test_a_failing_walk_in_the_background_is_repeated_by_a_caller(self, store, service):
+        await store.tag("v1", ONE)
+        await service.view(NAME)
+        await store.point("v1", TWO)
+        store.time.pass_seconds(views.EARLY_WALK_SECONDS)
+        # After the listing of the caller, and that of the walk.
+        store.storage.fail_at(3)
+        await service.view(NAME)
+        await quiet()
+        assert targets(await service.view(NAME)) == {"v1": ONE}
+        store.time.pass_seconds(views.WALK_SECONDS)
+        assert targets(await service.view(NAME)) == {"v1": TWO}
+
     @pytest.mark.parametrize("tags", [[None], [f"n{number}" for number in range(101)]], ids=["none", "many"])
     async def test_a_change_that_concerns_many_tags_leads_to_a_walk(self, store, service, tags):
         await store.tag("v1", ONE)
@@ -283,21 +366,6 @@ async def test_concurrent_views_share_one_look_at_the_store(store, service):
     found = await map_bounded(service.view, [NAME] * 20, at_once=20)
     assert len({id(view) for view in found}) == 1
     assert store.storage.count() == 1
-
-
-class GatedStorage(CountedStorage):
-    """Holds back the results of listings until the gate is open."""
-
-    def __init__(self, inner):
-        super().__init__(inner)
-        self.has_listed, self.gate = asyncio.Event(), asyncio.Event()
-
-    async def walk(self, prefix):
-        listed = [item async for item in super().walk(prefix)]
-        self.has_listed.set()
-        await self.gate.wait()
-        for item in listed:
-            yield item
 
 
 async def test_a_view_does_not_share_a_look_that_began_before_it(storage, time):
