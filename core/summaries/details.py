@@ -186,16 +186,16 @@ class ManifestSummaries:
         return due > _BUILT_WITHOUT_RELOAD and self._clock() - shelf.loaded_at >= _RELOAD_SECONDS
 
     async def _load(self, name: RepositoryName, shelf: _Shelf) -> None:
-        key = summary_keys.manifest_summaries(name)
-        shelf.loaded_at = self._clock()
+        key, seconds = summary_keys.manifest_summaries(name), self._clock()
+        loaded: Mapping[Digest, ManifestSummary] = {}
         try:
             content = await self._storage.read(key, limit=STORED_BYTES_MAX)
             loaded = await self._process(len(content), decode_summaries, content)
-        except ObjectNotFoundError:
-            return
         except (ObjectTooLargeError, SummariesUnreadableError) as error:
             _logger.warning("stored summaries ignored: %s", error, extra={"key": key})
-            return
+        except ObjectNotFoundError:
+            pass
+        shelf.loaded_at = seconds
         for summary in loaded.values():
             if summary.digest not in shelf.summaries:
                 self._add(shelf, summary)

@@ -173,6 +173,17 @@ class TestStored:
         assert await store.service().describe(NAME, images) == first
         assert reads(store) == 1
 
+    async def test_they_are_read_later_if_the_store_fails(self, store, service):
+        images = [await store.put_image(str(number)) for number in range(20)]
+        await service.describe(NAME, images)
+        other = store.service()
+        store.storage.fail_at(1)
+        with pytest.raises(StorageUnavailableError):
+            await other.describe(NAME, images)
+        reads(store)
+        assert len(await other.describe(NAME, images)) == 20
+        assert reads(store) == 1
+
     async def test_a_running_process_reads_what_another_process_built(self, store, service):
         await service.describe(NAME, [await store.put_image()])
         images = [await store.put_image(str(number)) for number in range(20)]
