@@ -90,8 +90,6 @@ class RegistryApplication(StoreApplication):
     """Held during a collection by a command; collections by servers hold the one of their schedule."""
     folding: SummaryFolding
     """Keeps the stored summaries current, for the job of servers and for a rebuild by a command."""
-    usage_lease: Lease
-    """Held during a measurement of storage use that a request started."""
     eviction_lease: Lease
     """Held during an eviction by a command; evictions by servers hold the one of their schedule."""
     announcements: QuarantineAnnouncements
@@ -159,6 +157,8 @@ class ServerApplication(RegistryApplication):
     retention_schedule: SharedSchedule
     folding_schedule: SharedSchedule
     usage_schedule: SharedSchedule
+    requested_usage: SharedSchedule
+    """For measurements that requests start; with a lease of its own on the same job."""
     upload_purge_schedule: SharedSchedule
     upload_purge_budget: Budget
     collection_schedule: SharedSchedule

@@ -327,7 +327,6 @@ class Container(Foundations):
         new_hasher=new_hasher,
         offload=offload,
         collection_lease=Foundations.collection_lease,
-        usage_lease=Foundations.usage_lease,
         folding=Singleton(
             make_folding,
             settings,
@@ -372,6 +371,7 @@ class Container(Foundations):
         retention_schedule=Foundations.retention_schedule,
         folding_schedule=Foundations.folding_schedule,
         usage_schedule=Foundations.usage_schedule,
+        requested_usage=Foundations.requested_usage,
         upload_purge_schedule=Foundations.upload_purge_schedule,
         upload_purge_budget=Foundations.upload_purge_budget,
         collection_schedule=Foundations.collection_schedule,

@@ -33,8 +33,13 @@ class Schedules(Adapters):
     blob_storage = Adapters.blob_storage
 
     eviction_lease = Singleton(make_lease, EVICTION_JOB, storage=blob_storage)
-    usage_lease = Singleton(make_lease, USAGE_JOB, storage=blob_storage)
     usage_schedule = Singleton(
+        make_schedule,
+        USAGE_JOB,
+        storage=blob_storage,
+        interval_seconds=settings.provided.storage.usage.interval_seconds,
+    )
+    requested_usage = Singleton(
         make_schedule,
         USAGE_JOB,
         storage=blob_storage,

@@ -119,9 +119,13 @@ def create_app(
     if origins.upstreams:
         app.on_response_prepare.extend([namespaces.mark, mark_freshness])
     app.on_response_prepare.append(observation.in_flight.close_connection)
-    app.cleanup_ctx.append(_lifetimes([*lifetimes, operations.usage]))
+    app.cleanup_ctx.append(_lifetimes(lifetimes))
     app.cleanup_ctx.extend([observation.health.running, *observation.contexts])
-    requested = [operations.collection.background, operations.verification.background]
+    requested = [
+        operations.collection.background,
+        operations.verification.background,
+        operations.usage.background,
+    ]
     all_jobs = [*standard_jobs(registry), *jobs, *requested]
     app.cleanup_ctx.append(background(registry.catalog, all_jobs, upkeep_waits=flags.upkeep_waits, is_first=is_first))
     return app
@@ -206,7 +210,7 @@ def _controls(
 ) -> dict[tuple[Resource, str], Handler]:
     """Return the handlers for what the commands do."""
     trash = TrashHandlers(registry, urls=urls)
-    usage = UsageHandlers(operations, urls=urls)
+    usage = UsageHandlers(operations, flags, urls=urls)
     read_only = ReadOnlyHandlers(operations, flags)
     retention = RetentionHandlers(registry.retention, urls=urls, clock=time.monotonic)
     notifications = NotificationHandlers(operations)
@@ -219,7 +223,7 @@ def _controls(
         (Resource.REPOSITORY_TRASH, "GET"): trash.list,
         (Resource.REPOSITORY_TRASH_ENTRY, "POST"): trash.restore,
         (Resource.USAGE, "GET"): usage.get,
-        (Resource.USAGE, "POST"): usage.measure,
+        (Resource.USAGE, "POST"): usage.post,
         (Resource.REPOSITORY_USAGE, "GET"): usage.of_repository,
         (Resource.READ_ONLY, "GET"): read_only.get,
         (Resource.READ_ONLY, "PUT"): read_only.put,

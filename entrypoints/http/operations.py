@@ -10,11 +10,14 @@ from core.collection.report import CollectionObserver, ignore
 from core.coordination.read_only import ReadOnlySwitch
 from core.notifications.outbox import Outbox
 from core.ports.blob_storage import BlobStorage
+from core.usage.measuring import JOB as USAGE_JOB
+from core.usage.records import UsageRecords
 from core.verification.journal import Journal
 from entrypoints.jobs.collection import collection_work
 from entrypoints.jobs.on_demand import JobControl
 from entrypoints.jobs.retention import SERVER, retention_hooks
-from entrypoints.jobs.usage import UsageRunner, usage_runner
+from entrypoints.jobs.usage import NAME as USAGE_NAME
+from entrypoints.jobs.usage import server_work as usage_work_of
 from entrypoints.jobs.verifying import verification_work
 from entrypoints.observability.jobs import VerificationObserver
 
@@ -29,7 +32,8 @@ class Operations:
     storage: BlobStorage
     """The store that all replicas share."""
     read_only: ReadOnlySwitch
-    usage: UsageRunner
+    usage: JobControl
+    usage_records: UsageRecords
     outbox: Outbox
     endpoint_names: Callable[[], frozenset[str]]
     """Returns the names of the configured endpoints of events."""
@@ -55,12 +59,26 @@ def operations_of(
     return Operations(
         storage=application.storage,
         read_only=application.read_only,
-        usage=usage_runner(application),
+        usage=_usage(application),
+        usage_records=UsageRecords(application.storage),
         outbox=application.outbox,
         endpoint_names=lambda: application.events.endpoint_names,
         collection=_collection(application, observe_collection),
         verification=_verification(application, verification_observer),
         findings=Journal(application.storage, application.verification_options.scope),
+    )
+
+
+def _usage(application: "ServerApplication") -> JobControl:
+    schedule, seconds = application.requested_usage, application.settings.storage.usage.interval_seconds
+    return JobControl(
+        application.storage,
+        schedule,
+        usage_work_of(application, schedule),
+        job=USAGE_JOB,
+        name=USAGE_NAME,
+        interval=timedelta(seconds=seconds) if seconds else None,
+        is_upkeep=False,
     )
 
 

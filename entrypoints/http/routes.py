@@ -99,7 +99,7 @@ ENDPOINTS: Final = (
     Endpoint(Resource.REPOSITORY_TRASH, "GET", Right.READ, AuditAction.TRASH_LIST, _OURS),
     Endpoint(Resource.REPOSITORY_TRASH_ENTRY, "POST", Right.WRITE, AuditAction.TRASH_RESTORE, _OURS),
     Endpoint(Resource.USAGE, "GET", Right.READ, AuditAction.USAGE_SHOW, _OURS),
-    Endpoint(Resource.USAGE, "POST", Right.WRITE, AuditAction.USAGE_MEASURE, _OURS),
+    Endpoint(Resource.USAGE, "POST", Right.CONTROL, AuditAction.USAGE_MEASURE, _OURS),
     Endpoint(Resource.REPOSITORY_USAGE, "GET", Right.READ, AuditAction.USAGE_SHOW, _OURS),
     Endpoint(Resource.READ_ONLY, "GET", Right.READ, AuditAction.READONLY_STATUS, _OURS),
     Endpoint(Resource.READ_ONLY, "PUT", Right.CONTROL, AuditAction.READONLY_ON, _OURS),

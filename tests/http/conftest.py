@@ -33,8 +33,8 @@ from core.registry.facade import Registry
 from core.store import layout
 from core.store.clock import StoreClock
 from core.store.links import Links
-from core.usage.measurement import Measurement
-from core.usage.measuring import JOB, MeterContext, UsageMeter
+from core.usage.measuring import JOB as USAGE_JOB
+from core.usage.measuring import MeterContext, UsageMeter
 from core.usage.records import UsageRecords
 from core.verification.journal import Journal
 from entrypoints.http.app import create_app
@@ -42,7 +42,7 @@ from entrypoints.http.observation import Observation
 from entrypoints.http.operations import Operations
 from entrypoints.jobs.background import Job
 from entrypoints.jobs.on_demand import JobControl
-from entrypoints.jobs.usage import UsageRunner
+from entrypoints.jobs.usage import usage_work
 from tests.support.core_services import CoreServices
 from tests.support.guarded_server import GuardedServer, run_guarded
 
@@ -79,21 +79,23 @@ class Api:
             assert response.status == 201, await response.text()
 
 
-def usage_runner_on(services: CoreServices) -> UsageRunner:
+def usage_control(services: CoreServices) -> JobControl:
     storage = services.storage
     store = PacedStore(storage, Budget(Rates(), clock=time.monotonic, sleep=asyncio.sleep))
 
-    async def measure(_goes_on: Callable[[], bool]) -> Measurement:
-        return await UsageMeter(
+    def new_meter() -> UsageMeter:
+        return UsageMeter(
             store,
             Lister(store, Links(storage)),
             trash=services.trash,
             store_clock=StoreClock(storage),
             context=MeterContext(clock=time.monotonic, sleep=asyncio.sleep, salt=1),
-        ).measure()
+        )
 
-    lease = Lease(storage, layout.lease(JOB), owner_id="test", ttl=10.0, clock=time.monotonic, sleep=asyncio.sleep)
-    return UsageRunner(measure, lease=lease, records=UsageRecords(storage))
+    lease = Lease(storage, layout.lease(USAGE_JOB), owner_id="test", ttl=12, clock=time.monotonic, sleep=asyncio.sleep)
+    schedule = SharedSchedule(storage, lease, key=layout.job(USAGE_JOB), interval=timedelta(hours=1))
+    work = usage_work(new_meter, schedule, UsageRecords(storage))
+    return JobControl(storage, schedule, work, job=USAGE_JOB, name="measurement", interval=None, is_upkeep=False)
 
 
 Work = Callable[[], Awaitable[Mapping[str, object]]]
@@ -132,7 +134,8 @@ def operations_on(services: CoreServices) -> Operations:
     return Operations(
         storage=services.storage,
         read_only=read_only,
-        usage=usage_runner_on(services),
+        usage=usage_control(services),
+        usage_records=UsageRecords(services.storage),
         outbox=Outbox(services.storage, process="test", now=lambda: datetime.now(UTC)),
         endpoint_names=lambda: frozenset({"configured"}),
         collection=job_control(services, "collection"),

@@ -3,6 +3,7 @@
 from typing import Final
 
 from aiohttp import web
+from typing_extensions import override
 
 from core.errors import PaginationInvalidError
 from core.model.access import ADMINISTRATION
@@ -11,23 +12,27 @@ from core.model.pagination import parse_page_size
 from core.store.repositories import require_repository
 from core.usage.records import parse_position, position_of
 from entrypoints.http.handlers.base import json_response
+from entrypoints.http.handlers.jobs import JobHandlers
 from entrypoints.http.keys import CALLER
 from entrypoints.http.operations import Operations
 from entrypoints.http.routes import Target
+from entrypoints.http.runtime_flags import RuntimeFlags
 from entrypoints.http.urls import UrlBuilder
 
 _PAGE_SIZE: Final = 100
 _PAGE_SIZE_MAX: Final = 1_000
 
 
-class UsageHandlers:
+class UsageHandlers(JobHandlers):
     """Handlers for storage use."""
 
-    def __init__(self, operations: Operations, *, urls: UrlBuilder) -> None:
+    def __init__(self, operations: Operations, flags: RuntimeFlags, *, urls: UrlBuilder) -> None:
+        super().__init__(operations.usage, flags)
         self._storage = operations.storage
-        self._runner = operations.usage
+        self._records = operations.usage_records
         self._urls = urls
 
+    @override
     async def get(self, request: web.Request, _target: Target) -> web.StreamResponse:
         """Return the last measurement, with a page of the repositories that have the most own bytes."""
         n = parse_page_size(request.query.get("n"))
@@ -36,27 +41,21 @@ class UsageHandlers:
         position = parse_position(after)
         if after and position is None:
             raise PaginationInvalidError("last must come from a link")
-        measured = await self._runner.records.last()
+        document, headers = await self._document(), {}
+        measured = await self._records.last()
         if measured is None:
-            return json_response({})
+            return json_response(document | {"usage": None, "byRepository": []})
         page = measured.page(n, position)
-        headers = {}
         if page.has_more and page.items:
             headers["Link"] = self._urls.next_page(request, n=n, last=position_of(page.items[-1]))
-        document = {**measured.store, "byRepository": [usage.as_json() for usage in page.items]}
-        return json_response(document, headers=headers)
-
-    async def measure(self, _request: web.Request, _target: Target) -> web.StreamResponse:
-        """Start a measurement in the background."""
-        response = json_response({"started": await self._runner.start()})
-        response.set_status(202)
-        return response
+        items = [usage.as_json() for usage in page.items]
+        return json_response(document | {"usage": measured.store, "byRepository": items}, headers=headers)
 
     async def of_repository(self, request: web.Request, target: Target) -> web.StreamResponse:
         """Return the use of one repository at the last measurement."""
         name = RepositoryName(target.name)
         await require_repository(self._storage, name)
-        measured = await self._runner.records.last()
+        measured = await self._records.last()
         usage = measured.repository(name) if measured is not None else None
         if measured is None or usage is None:
             return json_response({"name": name})
