@@ -115,7 +115,7 @@ class HistoryService:
         history = await read_history(self._storage, name) or History()
         recorded = [(record.id, change) for record, found in changes for change in found if change.tag == tag]
         entries = merge(History({tag: history.lines.get(tag, b"")}), recorded).of(tag)
-        return complete(supplement(entries, await self._links(name, tag)))
+        return changes_of_target(complete(supplement(entries, await self._links(name, tag))))
 
     async def _links(self, name: RepositoryName, tag: Tag) -> TagLinkTimes:
         index: dict[Digest, datetime] = {}
@@ -167,6 +167,20 @@ def supplement(entries: Sequence[HistoryEntry], links: TagLinkTimes) -> Sequence
     if current is not None and newest is not None and not newest.is_recorded and newest.digest != current:
         added.append(_from_link(current, times[current], is_current=True))
     return sorted([*recorded, *added], key=_order, reverse=True)
+
+
+def changes_of_target(entries: Sequence[HistoryEntry]) -> Sequence[HistoryEntry]:
+    """Return the entries, newest first, without pushes of the manifest that the tag pointed at already.
+
+    A process records such a push if it did not know the target of the tag.
+    """
+    kept: list[HistoryEntry] = []
+    target: Digest | None = None
+    for entry in reversed(entries):
+        if not entry.is_creation or entry.digest is None or entry.digest != target:
+            kept.append(entry)
+        target = _target(entry)
+    return kept[::-1]
 
 
 def marker(entry: HistoryEntry) -> str:

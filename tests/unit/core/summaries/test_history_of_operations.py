@@ -133,15 +133,26 @@ async def test_a_copy_between_stores_leaves_links_whose_newest_is_the_target_of_
     assert sorted(copied) == ["push A ?", "push B ?", "push C ?"]
 
 
+async def test_a_push_that_moves_nothing_is_no_change_although_another_process_records_it(storage, time):
+    for process, by in ((Process(storage, time), ANNA), (Process(storage, time, first_id=1_000), BOB)):
+        await process.push("A", by=by)
+        time.pass_seconds(1)
+    assert await process.history() == ["push A anna"]
+    await process.registry.delete_manifest(NAME, V1, by=CI)
+    time.pass_seconds(1)
+    await process.push("A")
+    assert await process.history() == ["push A anna", "delete A ci", "push A anna"]
+
+
 async def test_two_processes_at_once_record_each_change_once(storage, time):
     processes = [Process(storage, time, first_id=1), Process(storage, time, first_id=1_000)]
     async with asyncio.TaskGroup() as group:
         for process, by in zip(processes, (ANNA, BOB), strict=True):
-            for letter in "AB":
+            for letter in "AB" if by is ANNA else "C":
                 group.create_task(process.push(letter, by=by))
     found = await processes[0].history()
     recorded = [entry for entry in found if not entry.endswith("?")]
-    assert sorted(recorded) == ["push A anna", "push A bob", "push B anna", "push B bob"]
+    assert sorted(recorded) == ["push A anna", "push B anna", "push C bob"]
     assert await processes[1].history() == found
 
 
