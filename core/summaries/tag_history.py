@@ -88,8 +88,9 @@ class HistoryService:
     async def page(self, name: RepositoryName, tag: Tag, query: HistoryQuery) -> Page[HistoryEntry]:
         """Return entries of a tag's history, newest first; none for an unknown repository or tag.
 
-        Entries whose manifest is not known are left out. Costs three listings, a read of the folded history, one of
-        each new record of the repository, and one of the tag.
+        Entries whose manifest is not known are left out. Costs two listings, reads of the folded history and of the
+        tag, and one of each record of the repository that is not folded and that this process has not read. Manifests
+        that the folded history does not describe are summarized (`SummaryService.describe`).
 
         Raises:
             PaginationInvalidError: `last` is not a marker.

@@ -1,13 +1,19 @@
 """`GET /v2/<name>/_oci/tag-history/<tag>`."""
 
+from dataclasses import replace
+
 import pytest
 
 from adapters.auth.htpasswd import HtpasswdAuthenticator
+from adapters.upstream.memory import InMemoryUpstream
+from config.settings import ProxySettings, Settings
 from core.model import media_types
 from core.model.access import AccessPolicy, Action, Rule, RuleAction, repository_access
 from core.model.digest import Digest
 from core.model.events import Actor
 from core.model.names import RepositoryName, Tag
+from core.pull_through.origins import Origins
+from core.pull_through.rules import UpstreamRules
 from entrypoints.http.authentication import accesses_of
 from entrypoints.http.routes import match
 from tests.http.conftest import build_registry, error_codes
@@ -23,9 +29,9 @@ TIMESTAMP = "org.opencontainers.distribution.tag.timestamp"
 BY = "com.sohu.registry.tag.by"
 
 
-async def push(api, content, tag=V1):
-    await api.push_blob(NAME, b"{}")
-    await api.push_manifest(NAME, tag, content, media_types.OCI_MANIFEST)
+async def push(api, content, tag=V1, name=NAME):
+    await api.push_blob(name, b"{}")
+    await api.push_manifest(name, tag, content, media_types.OCI_MANIFEST)
 
 
 async def history(api, query="", headers=None):
@@ -182,3 +188,16 @@ async def test_a_restored_tag_is_marked(api):
     manifests, _ = await history(api)
     assert [entry["annotations"].get("com.sohu.registry.tag.reason") for entry in manifests] == ["restore", None, None]
     assert manifests[0]["annotations"][BY] == "registry trash"
+
+
+async def test_cached_repositories_are_named_as_in_tag_lists(start):
+    rules = UpstreamRules(prefix="docker.io", default_namespace="library")
+    origins = Origins([(rules, InMemoryUpstream("docker.io"))])
+    plain = await start()
+    for content in (FIRST, SECOND):
+        await push(plain, content, name="docker.io/library/alpine")
+    api = await start(replace(Settings(), proxy=ProxySettings()), origins=origins)
+    async with api.request("GET", "/v2/library/alpine/_oci/tag-history/v1?ns=docker.io&n=1") as response:
+        assert len((await response.json(content_type=None))["manifests"]) == 1
+        assert response.headers["OCI-Namespace"] == "docker.io"
+        assert "ns=docker.io" in response.headers["Link"]
