@@ -41,7 +41,9 @@ KNOWN_HEADERS = frozenset(
         "retry-after",
         "server",
         "x-content-type-options",
+        "vary",
         "www-authenticate",
+        "x-docker-registry-standalone",
         "x-request-id",
     ]
 )
@@ -206,14 +208,22 @@ header_values = st.one_of(
             'W/"x"',
             "\x7f\x80\xff",
             "application/vnd.oci.image.manifest.v1+json",
+            "application/json",
         ]
     ),
+)
+PARAMETERS = (
+    *("n", "last", "digest", "mount", "from", "tag", "_state", "artifactType"),
+    *("sort", "filter", "platform", "referrers", "q", "repository", "before", "since"),
 )
 bodies = st.one_of(
     st.just(b""),
     st.binary(max_size=200),
     st.sampled_from(
-        [b"{}", b"[]", b"null", b'{"schemaVersion": 2}', b"[" * 5000, b'{"a":' * 5000, b"1e999", b'"\\ud800"']
+        [
+            *(b"{}", b"[]", b"null", b'{"schemaVersion": 2}', b'{"action": "restore"}', b'{"action": "replay"}'),
+            *(b"[" * 5000, b'{"a":' * 5000, b"1e999", b'"\\ud800"'),
+        ]
     ),
 )
 
@@ -221,15 +231,12 @@ bodies = st.one_of(
 @st.composite
 def requests(draw: st.DrawFn) -> tuple[str, bytes]:
     path, method, _ = draw(st.sampled_from(list(operations())))
-    path = path.format(
-        name=draw(names), reference=draw(words), digest=draw(st.one_of(st.just(EMPTY), words)), uuid=draw(words)
-    )
+    values = {"name": names, "digest": st.one_of(st.just(EMPTY), words)}
+    path = re.sub(r"\{(\w+)\}", lambda found: draw(values.get(found[1], words)), path)
     method = draw(st.one_of(st.just(method), st.sampled_from(["OPTIONS", "TRACE", "CONNECT", "PROPFIND", "X-Y"])))
     pairs = draw(
         st.lists(
-            st.tuples(
-                st.sampled_from(["n", "last", "digest", "mount", "from", "tag", "_state", "artifactType"]), words
-            ),
+            st.tuples(st.sampled_from(PARAMETERS), words),
             max_size=3,
         )
     )
