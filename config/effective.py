@@ -31,6 +31,15 @@ class EffectiveValue:
         """Return the value as a line of YAML with a comment."""
         return f"{self.key}: {self.shown}  # {self.source}"
 
+    def as_json(self) -> dict[str, Any]:
+        """Return the value as the members of a JSON object."""
+        try:
+            value = json.loads(self.shown)
+        except ValueError:
+            # YAML needs no quotes around this text, or notation such as 10s.
+            value = self.shown
+        return {"key": self.key, "value": value, "source": self.source}
+
 
 def list_effective(
     root: Section, settings: object, *, schema: type[SectionSchema] = RootSchema

@@ -1,5 +1,6 @@
 """`registry config check [config.yml]` and `registry config schema`."""
 
+import json
 import sys
 from argparse import ArgumentParser, Namespace
 from typing import Final
@@ -13,6 +14,8 @@ def _add_arguments(parser: ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="check|schema")
     check = actions.add_parser("check", help="print the effective configuration with the source of each value")
     add_file_argument(check)
+    check.add_argument("--json", action="store_true", help="print one JSON object per line and key")
+    check.add_argument("-q", "--quiet", action="store_true", help="print warnings and errors only")
     check.set_defaults(run_action=_check)
     schema = actions.add_parser("schema", help="print the JSON Schema of the configuration file")
     schema.set_defaults(run_action=_print_schema)
@@ -29,8 +32,8 @@ def _check(arguments: Namespace) -> int:
     from config.container import check_settings  # noqa: PLC0415
 
     check_settings(loaded.settings)
-    for value in loaded.effective:
-        sys.stdout.write(value.line() + "\n")
+    for value in () if arguments.quiet else loaded.effective:
+        sys.stdout.write((json.dumps(value.as_json()) if arguments.json else value.line()) + "\n")
     for warning in loaded.warnings:
         sys.stderr.write(f"warning: {warning}\n")
     return 0

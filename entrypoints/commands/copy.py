@@ -73,7 +73,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
     _add_limits(parser)
     _add_registry_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print the report of each pass as a line of JSON")
-    parser.add_argument("--quiet", action="store_true", help="show no progress")
+    parser.add_argument("-q", "--quiet", action="store_true", help="show no progress")
 
 
 def _add_limits(parser: ArgumentParser) -> None:

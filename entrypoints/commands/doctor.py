@@ -14,6 +14,7 @@ from config.loader import Loaded, find_path, load
 from config.logging import configure_logging
 from core.diagnosis import Diagnosis, Verdict
 from core.errors import StorageError
+from entrypoints.colour import Colour, paint
 from entrypoints.commands.base import Command, add_file_argument
 from entrypoints.exit_codes import ExitCode
 from entrypoints.opening import opened
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _INDENT: Final = " " * 10
 _LOUD: Final = frozenset({Verdict.WARNING, Verdict.FAILURE})
+_COLOURS: Final = {Verdict.OK: Colour.GREEN, Verdict.WARNING: Colour.YELLOW, Verdict.FAILURE: Colour.RED}
 _MIB: Final = 1024 * 1024
 
 
@@ -45,6 +47,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
         "--largest-body", type=int, default=128, metavar="MIB", help="largest request to try (default: 128)"
     )
     parser.add_argument("--json", action="store_true", help="print each finding as a line of JSON")
+    parser.add_argument("-q", "--quiet", action="store_true", help="print warnings and failures only")
 
 
 def _run(arguments: Namespace) -> int:
@@ -59,7 +62,7 @@ async def _run_checks(arguments: Namespace, loaded: Loaded) -> int:
     from entrypoints.doctor.checks import run_checks  # noqa: PLC0415
     from entrypoints.doctor.findings import failure  # noqa: PLC0415
 
-    reporter = _Reporter(is_json=arguments.json)
+    reporter = _Reporter(is_json=arguments.json, is_quiet=arguments.quiet)
     application = build_registry(loaded.settings, makes_store=True)
     async with AsyncExitStack() as stack:
         try:
@@ -112,13 +115,16 @@ def _credentials(arguments: Namespace) -> "Credentials | None":
 class _Reporter:
     """Prints diagnoses and counts them."""
 
-    def __init__(self, *, is_json: bool) -> None:
+    def __init__(self, *, is_json: bool, is_quiet: bool) -> None:
         self._is_json = is_json
+        self._is_quiet = is_quiet
         self._counts = dict.fromkeys(Verdict, 0)
 
     def report(self, diagnosis: Diagnosis) -> None:
         """Print one diagnosis."""
         self._counts[diagnosis.verdict] += 1
+        if self._is_quiet and diagnosis.verdict not in _LOUD:
+            return
         if self._is_json:
             document: dict[str, Any] = {"check": diagnosis.check, "verdict": diagnosis.verdict}
             for name in ("detail", "remedy"):
@@ -127,7 +133,9 @@ class _Reporter:
             text = json.dumps(document)
         else:
             word = diagnosis.verdict.upper() if diagnosis.verdict in _LOUD else diagnosis.verdict.value
-            text = f"{word:<{len(_INDENT)}}{diagnosis.check}"
+            column = f"{word:<{len(_INDENT)}}"
+            colour = _COLOURS.get(diagnosis.verdict)
+            text = (paint(column, colour, sys.stdout) if colour else column) + diagnosis.check
             text += f": {diagnosis.detail}" if diagnosis.detail else ""
             text += f"\n{_INDENT}remedy: {diagnosis.remedy}" if diagnosis.remedy else ""
         sys.stdout.write(text + "\n")
@@ -135,7 +143,7 @@ class _Reporter:
 
     def finish(self) -> ExitCode:
         """Print the totals and return the exit code."""
-        if not self._is_json:
+        if not (self._is_json or self._is_quiet):
             counts = ", ".join(f"{count} {verdict}" for verdict, count in self._counts.items())
             sys.stdout.write(f"checks: {counts}\n")
         return ExitCode.DAMAGE if self._counts[Verdict.FAILURE] else ExitCode.OK

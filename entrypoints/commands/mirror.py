@@ -33,7 +33,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
     run.add_argument("name", metavar="NAME", help="name of the mirror")
     run.add_argument("--dry-run", action="store_true", help="write nothing; report what would be copied")
     run.add_argument("--verify", action="store_true", help="check the content of unchanged tags too")
-    run.add_argument("--quiet", action="store_true", help="show no progress")
+    run.add_argument("-q", "--quiet", action="store_true", help="show no progress")
     for action in (status, run):
         add_file_argument(action)
         action.add_argument("--json", action="store_true", help="print JSON")

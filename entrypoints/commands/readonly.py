@@ -46,10 +46,10 @@ def _add_arguments(parser: ArgumentParser) -> None:
     off = actions.add_parser("off", help="accept pushes and deletes again")
     off.set_defaults(run_action=_switch_off)
     status = actions.add_parser("status", help="show whether the registry is read-only, why and for how long")
-    status.add_argument("--json", action="store_true", help="print JSON")
     status.set_defaults(run_action=_show)
     for action in (on, off, status):
         add_file_argument(action)
+        action.add_argument("--json", action="store_true", help="print JSON")
 
 
 def _duration(text: str) -> float:
@@ -86,6 +86,8 @@ def _run(arguments: Namespace) -> int:
 async def _switch_on(application: "StoreApplication", arguments: Namespace) -> str:
     mode = ReadOnly(reason=arguments.reason, by=socket.gethostname(), seconds=arguments.seconds, id=uuid.uuid4().hex)
     await switch_on(application.storage, mode)
+    if arguments.json:
+        return await _show(application, arguments)
     end = "until it is switched off" if mode.seconds is None else f"for {format_duration(mode.seconds)}"
     return (
         f"read-only {end}: {mode.reason}\n"
@@ -93,8 +95,10 @@ async def _switch_on(application: "StoreApplication", arguments: Namespace) -> s
     )
 
 
-async def _switch_off(application: "StoreApplication", _arguments: Namespace) -> str:
+async def _switch_off(application: "StoreApplication", arguments: Namespace) -> str:
     await switch_off(application.storage)
+    if arguments.json:
+        return await _show(application, arguments)
     line = f"writable: all replicas accept pushes again within {VIEW_SECONDS_MAX:.0f} s"
     return f"{line}\n{_CONFIGURED}" if application.settings.storage.readonly_enabled else line
 

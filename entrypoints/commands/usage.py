@@ -43,6 +43,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--save", action="store_true", help="store the measurement, so that the API returns it")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("-q", "--quiet", action="store_true", help="show no progress")
     parser.add_argument("--requests-per-second", type=float, metavar="N", help="maximum requests to the store")
 
 
@@ -53,7 +54,7 @@ def _run(arguments: Namespace) -> int:
 async def _measure(arguments: Namespace, application: "RegistryApplication") -> int:
     options = options_of(application.settings.storage.garbage_collection)
     options = replace(options, deletes_untagged=options.deletes_untagged or arguments.delete_untagged)
-    display = ProgressDisplay(sys.stderr, clock=time.monotonic, is_quiet=arguments.json)
+    display = ProgressDisplay(sys.stderr, clock=time.monotonic, is_quiet=arguments.json or arguments.quiet)
 
     def show(report: CollectionReport) -> None:
         measure = Measure(done=report.repositories, total=report.repositories_total, is_bytes=False)

@@ -58,7 +58,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--metrics-file", type=Path, metavar="FILE", help="write progress to FILE as metrics, for a textfile collector"
     )
-    parser.add_argument("--quiet", action="store_true", help="show no progress")
+    parser.add_argument("-q", "--quiet", action="store_true", help="show no progress")
 
 
 def _run(arguments: Namespace) -> int:

@@ -1,5 +1,6 @@
 """All commands have one shape: the configuration file, the place of options, unknown words, usage."""
 
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from entrypoints.cli import main
 from entrypoints.commands import NAMES
 from entrypoints.exit_codes import ExitCode
 from tests.cli.conftest import WriteConfig
+from tests.support.terminal import Terminal
 
 FILE = "/nowhere/config.yml"
 UNREADABLE = f"configuration error: {FILE}: cannot be read: No such file or directory\n"
@@ -157,3 +159,41 @@ def test_named_file_comes_before_variables(
     monkeypatch.setenv("REGISTRY_STORAGE_FILESYSTEM_MAXTHREADS", "50")
     assert main(["config", "check", "-c", str(write_config())]) == ExitCode.OK
     assert "config.yml:1" in capsys.readouterr().out
+
+
+@pytest.fixture
+def _colours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+
+
+@pytest.mark.usefixtures("_colours")
+def test_errors_are_red_on_a_terminal() -> None:
+    screen = Terminal()
+    with redirect_stderr(screen):
+        main(["serve", FILE])
+        with pytest.raises(SystemExit):
+            main(["serv"])
+    error, _usage, refusal, _commands = screen.getvalue().splitlines()
+    assert error.startswith("\x1b[31mconfiguration error:\x1b[0m /nowhere")
+    assert refusal.startswith("registry: \x1b[31merror:\x1b[0m unknown command")
+
+
+@pytest.mark.usefixtures("_colours")
+def test_verdicts_are_coloured_on_a_terminal(write_config: WriteConfig, tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("no folder")
+    screen = Terminal()
+    with redirect_stdout(screen):
+        assert main(["doctor", "-q", str(write_config())]) == ExitCode.DAMAGE
+    assert screen.getvalue().startswith("\x1b[31mFAILURE   \x1b[0mstorage: open: ")
+
+
+def test_quiet_doctor_prints_no_totals(
+    write_config: WriteConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "data").write_text("no folder")
+    file = str(write_config())
+    assert main(["doctor", "-q", file]) == ExitCode.DAMAGE
+    quiet = capsys.readouterr().out
+    assert main(["doctor", file]) == ExitCode.DAMAGE
+    assert capsys.readouterr().out == f"{quiet}checks: 0 ok, 0 skipped, 0 warning, 1 failure\n"

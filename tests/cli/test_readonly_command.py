@@ -27,6 +27,12 @@ def run(config_file: Path, capsys: pytest.CaptureFixture[str]):
     return call
 
 
+def test_switching_prints_the_new_state_as_json(run) -> None:
+    on = json.loads(run("on", "--reason", "moving to new disks", "--json"))
+    assert (on["readonly"], on["reason"]) == (True, "moving to new disks")
+    assert json.loads(run("off", "--json"))["readonly"] is False
+
+
 def test_switch_is_turned_on_and_off(run, tmp_path: Path) -> None:
     assert run("status") == "writable\n"
     told = run("on", "--for", "1h30m", "--reason", "moving to new disks")

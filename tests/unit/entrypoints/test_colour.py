@@ -3,15 +3,9 @@
 import io
 
 import pytest
-from typing_extensions import override
 
 from entrypoints.colour import Colour, paint
-
-
-class Terminal(io.StringIO):
-    @override
-    def isatty(self) -> bool:
-        return True
+from tests.support.terminal import Terminal
 
 
 @pytest.fixture(autouse=True)
