@@ -6,12 +6,9 @@ does the same. Errors are printed as lines on stderr, never as tracebacks; `exit
 
 import os
 import sys
-from argparse import Action, ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NoReturn
-
-from typing_extensions import override
 
 from config.errors import ConfigError
 from config.loader import PATH_UNSPECIFIED
@@ -19,20 +16,23 @@ from config.tree import printable
 from config.typos import nearest
 from core.errors import RegistryError, StorageError
 from entrypoints.colour import Colour, paint
-from entrypoints.commands import NAMES, find_command
+from entrypoints.commands import NAMES
 from entrypoints.commands.auditing import run_audited
 from entrypoints.commands.base import choose_file, is_file_name
-from entrypoints.commands.parser import CONFIG_OPTIONS, CommandParser
+from entrypoints.commands.parser import CONFIG_OPTIONS
+from entrypoints.commands.program import HELP, make_parser
 from entrypoints.exit_codes import ExitCode, exit_code_of
 
 _DEFAULT: Final = "serve"
-_HELP: Final = "help"
+_VERSION: Final = (["-v"], ["--version"])
 
 
 def run(argv: Sequence[str]) -> int:
     """Run the command and return its exit code; usage errors raise `SystemExit(2)`, as in argparse."""
     words, name = _with_command(list(argv))
-    arguments = make_parser(NAMES if name is None else [name]).parse_args(words)
+    # The help lists all commands, and imports their modules for it; the version needs none.
+    names = [name] if name else () if words[:1] in _VERSION else NAMES
+    arguments = make_parser(names).parse_args(words)
     choose_file(arguments)
     try:
         code = int(run_audited(arguments.command, arguments, words))
@@ -64,7 +64,7 @@ def _with_command(words: list[str]) -> tuple[list[str], str | None]:
         SystemExit: there is no such command.
     """
     position = _count_options(words)
-    if words[position : position + 1] == [_HELP]:
+    if words[position : position + 1] == [HELP]:
         words, position = [*words[position + 1 :], "--help"], 0
     elif position == len(words) or (position < len(words) and _is_path(words[position])):
         words.insert(position, _DEFAULT)
@@ -92,34 +92,6 @@ def _is_path(word: str) -> bool:
 
 
 def _refuse(word: str) -> NoReturn:
-    meant = nearest(word, [*NAMES, _HELP, "--version"])
+    meant = nearest(word, [*NAMES, HELP, "--version"])
     hint = f"; did you mean `{meant}`?" if meant else ""
-    make_parser([]).error(f"unknown command `{printable(word)}`{hint}\ncommands: {', '.join([*NAMES, _HELP])}")
-
-
-class _PrintVersion(Action):
-    """Prints the version and exits, as argparse's own action, which needs the version whenever the parser is built."""
-
-    @override
-    def __call__(self, parser: ArgumentParser, *_others: object) -> NoReturn:
-        # Imported here: reading the version takes a server's start 0.03 s.
-        from config.version import DISTRIBUTION, installed_version  # noqa: PLC0415
-
-        sys.stdout.write(f"registry {DISTRIBUTION} v{installed_version()}\n")
-        parser.exit()
-
-
-def make_parser(names: Sequence[str]) -> CommandParser:
-    """Return the parser of these commands; the modules of others are not imported."""
-    parser = CommandParser(
-        prog="registry",
-        description="A container image registry.",
-        epilog="`registry config.yml` starts the server; `registry help COMMAND` describes a command.",
-    )
-    parser.add_argument("-v", "--version", action=_PrintVersion, nargs=0, help="show program's version number and exit")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in map(find_command, names):
-        subparser = commands.add_parser(command.name, help=command.help, description=command.help)
-        command.add_arguments(subparser)
-        subparser.set_defaults(command=command)
-    return parser
+    make_parser([]).error(f"unknown command `{printable(word)}`{hint}\ncommands: {', '.join([*NAMES, HELP])}")

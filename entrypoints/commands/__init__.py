@@ -25,6 +25,7 @@ _MODULES: Final = (
     "verify",
     "readonly",
     "notifications",
+    "completion",
 )
 
 NAMES: Final = tuple(module.rstrip("_").replace("_", "-") for module in _MODULES)

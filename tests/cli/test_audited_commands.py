@@ -5,7 +5,7 @@ import pytest
 from entrypoints.commands import NAMES, find_command
 from entrypoints.commands.base import changes_nothing
 
-READING = {"serve", "config", "catalog", "doctor", "export", "search", "tags"}
+READING = {"serve", "config", "catalog", "completion", "doctor", "export", "search", "tags"}
 """`catalog rebuild` only derives the index from storage."""
 
 

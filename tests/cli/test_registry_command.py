@@ -16,6 +16,7 @@ from config.errors import ConfigError
 from core.errors import BlobUnknownError, DeniedError, ObjectNotFoundError, StorageUnavailableError
 from entrypoints import command_line
 from entrypoints.cli import main
+from entrypoints.commands import program
 from entrypoints.commands.base import Command
 from entrypoints.exit_codes import ExitCode, exit_code_of
 from tests.support.configuration import MINIMAL
@@ -81,6 +82,23 @@ def test_check_exits_1_with_one_line_per_problem(config_file: Path, capsys: pyte
         f"configuration error: {config_file}:3: `log.level` must be one of debug, info, warn, error, not `loud`",
         f"configuration error: {config_file}:3: `log.formatter` must be one of text, json, logstash, not `xml`",
     ]
+
+
+def test_check_prints_json_lines(config_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["config", "check", "--json", str(config_file)]) == 0
+    values = {each["key"]: each for each in map(json.loads, capsys.readouterr().out.splitlines())}
+    assert values["http.addr"] == {"key": "http.addr", "value": "127.0.0.1:0", "source": f"{config_file}:3"}
+    assert values["tags.maxtags"]["value"] == 1000
+    assert values["log.level"]["value"] == "info"
+    assert values["http.secret"]["value"] == "********"
+
+
+def test_quiet_check_prints_warnings_only(config_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config_file.write_text(MINIMAL + "x-http: {}\n", encoding="utf-8")
+    assert main(["config", "check", "-q", str(config_file)]) == 0
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "`x-http` is not a known key" in err
 
 
 def test_schema_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -169,7 +187,7 @@ def test_errors_of_commands_are_one_line(
         raise error
 
     failing = Command(name="catalog", help="fail", add_arguments=lambda _parser: None, run=fail)
-    monkeypatch.setattr(command_line, "find_command", lambda _name: failing)
+    monkeypatch.setattr(program, "find_command", lambda _name: failing)
     assert main(["catalog"]) == code
     assert capsys.readouterr().err == f"registry: {error}\n"
 
