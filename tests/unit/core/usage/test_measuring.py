@@ -21,6 +21,7 @@ from core.usage.measurement import Amount, RepositoryUsage
 from core.usage.measuring import MeterContext, UsageMeter
 from tests.support.collecting_services import Store, push_image
 from tests.support.content import image_manifest
+from tests.support.faulty_blob_storage import FaultyBlobStorage
 
 A, B, CACHED = RepositoryName("a"), RepositoryName("team/b"), RepositoryName("hub/c")
 GRACE = timedelta(hours=1)
@@ -168,6 +169,18 @@ async def test_the_trash_is_measured_with_its_expiry(store, services):
     written = [stat.modified_at async for _, stat in store.storage.walk(layout.TRASH_ENTRIES)]
     assert (trash.next_expiry, trash.last_expiry) == (min(written) + WEEK, max(written) + WEEK)
     assert trash.as_json()["nextExpiry"] < trash.as_json()["lastExpiry"]
+
+
+async def test_requests_do_not_depend_on_the_number_of_blobs(store, services):
+    """On an object store, each listing costs one request per 1,000 objects."""
+    counts = []
+    for number in range(4):
+        counted = FaultyBlobStorage(store.storage)
+        await measure(store, storage=counted)
+        counts.append(len(counted.operations))
+        await push_image(services, A, b'{"n":%d}' % number, [b"%d" % number], tags=[f"v{number}"])
+    # The first look at the clock of the store writes its record.
+    assert len(set(counts[1:])) == 1, counts
 
 
 async def test_uploads_copies_damage_and_records_are_measured(store, services):
