@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.model.access import OPEN
+from core.model.digest import Digest
 from core.model.names import RepositoryName, Tag
 from tests.http.test_hidden_repositories import serve
-from tests.support.scripted_registry import IMAGES, ChangeOf, ScriptedChange, ScriptedRegistry
+from tests.support.scripted_registry import IMAGES, LAYERS, ChangeOf, ScriptedChange, ScriptedRegistry
 
 NAME = "team/app"
 TAGS = ("1.0", "1.2", "1.10", "2.0-rc.1", "A", "_x", "latest", "v1", "v1.5")
@@ -20,6 +21,8 @@ TAG_PATH = f"/v2/{NAME}/_sohu/registry/tags"
 REPOSITORY_PATH = "/v2/_sohu/registry/repositories"
 TAG_SORTS = ("name", "-name", "pushed", "-pushed", "pulled", "-pulled", "size", "-size", "semver", "-semver")
 REPOSITORY_SORTS = ("name", "-name", "pushed", "-pushed", "size", "-size", "tags", "-tags")
+LAYER = Digest.of(LAYERS[1])
+"""A blob of some of the images."""
 KINDS = st.sampled_from([ChangeOf.PUSH, ChangeOf.PUSH, ChangeOf.PUSH_INDEX, ChangeOf.DELETE_TAG, ChangeOf.DELETE_IMAGE])
 IMAGE = st.integers(0, len(IMAGES) - 1)
 
@@ -166,7 +169,9 @@ async def test_unchanged_repository_appears_once_while_others_change(
 @settings(max_examples=15)
 @given(
     numbers=st.lists(IMAGE, min_size=1, max_size=6),
-    query=st.sampled_from(["team", "tag:v1", "label:team=t0", "name:app-*", "digest:sha256:0", "platform:linux"]),
+    query=st.sampled_from(
+        ["team", "tag:v1", "label:team=t0", "name:*/app-*", f"digest:{LAYER[:16]}", "platform:linux"]
+    ),
     n=st.integers(1, 4),
     batches=st.lists(st.lists(changes_of((*REPOSITORIES, "a", "z"), ["v1", "v2"]), max_size=3), max_size=6),
 )
