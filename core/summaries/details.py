@@ -16,7 +16,6 @@ from core.content_source import Offload
 from core.errors import ObjectNotFoundError, ObjectTooLargeError, StorageError
 from core.model.digest import Digest
 from core.model.manifest import Manifest, is_served, stored_media_type
-from core.model.media_types import IMAGE_CONFIGS
 from core.model.names import RepositoryName
 from core.model.schema1 import schema1_layers
 from core.ports.blob_storage import BlobStorage
@@ -24,7 +23,13 @@ from core.store import layout, summary_keys
 from core.store.links import Links
 from core.store.objects import find
 from core.store.stored_manifests import ManifestProblem, examine_manifest
-from core.summaries.manifest_summary import ManifestSummary, summarize, summarize_foreign, summarize_schema1
+from core.summaries.manifest_summary import (
+    ManifestSummary,
+    has_image_config,
+    summarize,
+    summarize_foreign,
+    summarize_schema1,
+)
 from core.summaries.stored import STORED_BYTES_MAX, SummariesUnreadableError, decode_summaries, encode_summaries
 
 _logger = logging.getLogger(__name__)
@@ -253,7 +258,7 @@ class ManifestSummaries:
         if state.manifest is None:
             return await self._other(content, digest, state.problem)
         children = await self._children(name, shelf, state.manifest, budget, depth)
-        config = await self._config(state.manifest)
+        config = await self._config(name, state.manifest)
         return await self._process(len(content), _summarize, state.manifest, digest, config, children)
 
     async def _children(
@@ -268,13 +273,19 @@ class ManifestSummaries:
         children = await map_bounded(build, digests, at_once=_AT_ONCE)
         return {child.digest: child for child in children if child is not None}
 
-    async def _config(self, manifest: Manifest) -> bytes | None:
-        if manifest.config is None or manifest.config.media_type not in IMAGE_CONFIGS:
+    async def _config(self, name: RepositoryName, manifest: Manifest) -> bytes | None:
+        if manifest.config is None or not has_image_config(manifest):
+            return None
+        digest = manifest.config.digest
+        # A manifest may name a blob of another repository, which it must not describe.
+        if not await self._links.stands(layout.layer_link(name, digest), digest):
             return None
         try:
-            return await self._storage.read(layout.blob_data(manifest.config.digest), limit=_CONFIG_BYTES_MAX)
-        except (ObjectNotFoundError, ObjectTooLargeError):
+            return await self._storage.read(layout.blob_data(digest), limit=_CONFIG_BYTES_MAX)
+        except ObjectNotFoundError:
             return None
+        except ObjectTooLargeError:
+            return b""
 
     async def _other(self, content: bytes, digest: Digest, problem: ManifestProblem | None) -> ManifestSummary | None:
         """Summarize a manifest of an old or unknown format."""

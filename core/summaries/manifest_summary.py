@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from core.model.digest import Digest
 from core.model.manifest import Manifest, has_too_many_parts, sendable
-from core.model.media_types import DOCKER_SCHEMA1
+from core.model.media_types import DOCKER_SCHEMA1, IMAGE_CONFIGS
 
 TEXT_BYTES_MAX: Final = 64 * 1024
 """Maximum size in bytes of the annotations, and of the labels, of one summary; further ones are left out."""
@@ -88,7 +88,7 @@ def summarize(
     Args:
         manifest: the parsed manifest.
         digest: its digest.
-        config: the content of the config, if it is that of an image and could be read.
+        config: the content of the config, if it is that of an image and could be read; empty if it is too large.
         children: the summaries of the manifests that an index lists, without those that the repository lacks.
     """
     image = _read_json(config)
@@ -108,8 +108,14 @@ def summarize(
         annotations=_bounded(manifest.annotations),
         labels=_labels(image),
         subject=manifest.subject.digest if manifest.subject else None,
-        is_complete=all(child is not None and child.is_complete for child in found),
+        is_complete=(config is not None or not has_image_config(manifest))
+        and all(child is not None and child.is_complete for child in found),
     )
+
+
+def has_image_config(manifest: Manifest) -> bool:
+    """Whether the config of a manifest describes an image."""
+    return manifest.config is not None and manifest.config.media_type in IMAGE_CONFIGS
 
 
 def summarize_schema1(content: bytes, digest: Digest, layers: Mapping[Digest, int]) -> ManifestSummary:

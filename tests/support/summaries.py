@@ -69,8 +69,14 @@ class SummarizedStore:
         """Store an image for linux/amd64 with a label."""
         document = {"os": "linux", "architecture": "amd64", "config": {"Labels": {"l": label}}}
         config = json.dumps(document).encode()
-        await self.storage.inner.write(layout.blob_data(Digest.of(config)), config)
+        await self.put_blob(config, name=name)
         return await self.put(image_manifest(config, layers, **members), name=name)
+
+    async def put_blob(self, content: bytes, *, name: RepositoryName = NAME) -> None:
+        """Store a blob in a repository."""
+        digest = Digest.of(content)
+        await self.storage.inner.write(layout.blob_data(digest), content)
+        await self.storage.inner.write(layout.layer_link(name, digest), digest.encode())
 
     async def put_index(self, children: Sequence[bytes], *, name: RepositoryName = NAME) -> Digest:
         """Store an index of manifests, which need not exist."""

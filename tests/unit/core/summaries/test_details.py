@@ -48,6 +48,7 @@ async def test_an_image_is_read_once(store, service):
 
 
 async def test_an_index_is_read_with_its_children_which_then_are_known(store, service):
+    await store.put_blob(b"{}")
     images = [image_manifest(b"{}", [layer]) for layer in (b"one", b"two")]
     children = [await store.put(image) for image in images]
     index = await store.put_index(images)
@@ -86,6 +87,7 @@ async def test_the_work_of_a_call_is_bounded_and_the_next_call_continues(store, 
 
 
 async def test_the_budget_covers_the_children_of_an_index(store, service):
+    await store.put_blob(b"{}")
     images = [image_manifest(b"{}", [b"%d" % number]) for number in range(10)]
     for image in images:
         await store.put(image)
@@ -110,6 +112,7 @@ async def test_a_manifest_that_cannot_be_read_is_tried_again_after_a_minute(stor
 
 
 async def test_an_incomplete_index_is_tried_again_after_ten_minutes(store, service):
+    await store.put_blob(b"{}")
     image = image_manifest()
     index = await store.put_index([image])
     assert not (await service.describe(NAME, [index]))[index].is_complete
@@ -146,15 +149,33 @@ async def test_schema_1_and_foreign_manifests_have_a_summary(store, service):
     assert found[foreign].media_type == "application/vnd.example.config+json"
 
 
-async def test_an_artifact_has_no_config_to_read_and_a_config_may_be_missing_or_large(store, service):
+async def test_an_artifact_has_no_config_to_read_and_a_large_config_is_not_read(store, service):
     artifact = json.loads(image_manifest(b"{}"))
     artifact["config"]["mediaType"] = "application/vnd.oci.empty.v1+json"
     large = b" " * (1024 * 1024 + 1)
-    await store.storage.inner.write(layout.blob_data(Digest.of(large)), large)
-    contents = [json.dumps(artifact).encode(), image_manifest(b"missing"), image_manifest(large)]
-    digests = [await store.put(content) for content in contents]
+    await store.put_blob(large)
+    digests = [await store.put(content) for content in (json.dumps(artifact).encode(), image_manifest(large))]
     found = await service.describe(NAME, digests)
-    assert [dict(found[digest].labels) for digest in digests] == [{}, {}, {}]
+    assert [(dict(found[digest].labels), found[digest].is_complete) for digest in digests] == [({}, True)] * 2
+
+
+async def test_an_image_without_its_config_is_tried_again_after_ten_minutes(store, service):
+    # The pull-through cache stores a manifest before its blobs.
+    config = b'{"os": "linux", "architecture": "amd64"}'
+    image = await store.put(image_manifest(config))
+    await store.storage.inner.write(layout.layer_link(NAME, Digest.of(config)), Digest.of(config).encode())
+    assert not (await service.describe(NAME, [image]))[image].is_complete
+    await store.put_blob(config)
+    store.time.pass_seconds(details.COMPLETION_SECONDS)
+    [platform] = (await service.describe(NAME, [image]))[image].platforms
+    assert platform.text == "linux/amd64"
+
+
+async def test_an_image_does_not_describe_the_config_of_another_repository(store, service):
+    secret = json.dumps({"config": {"Labels": {"secret": "yes"}}}).encode()
+    await store.put_blob(secret, name=OTHER)
+    image = await store.put(image_manifest(secret))
+    assert (await service.describe(NAME, [image]))[image].labels == {}
 
 
 async def test_large_manifests_are_processed_in_a_thread(store, service):
@@ -194,6 +215,7 @@ class TestStored:
         assert reads(store) == 1
 
     async def test_what_was_incomplete_is_tried_again_later(self, store, service):
+        await store.put_blob(b"{}")
         image = image_manifest()
         index = await store.put_index([image])
         await service.describe(NAME, [index])
@@ -210,8 +232,8 @@ class TestStored:
 
     async def test_a_failing_store_does_not_fail_the_answer(self, store, service, caplog):
         image = await store.put_image()
-        # Read: the stored summaries, the manifest, the config.
-        store.storage.fail_at(4)
+        # Read: the stored summaries, the manifest, the link of the config, the config.
+        store.storage.fail_at(5)
         assert set(await service.describe(NAME, [image])) == {image}
         assert "summaries not stored" in caplog.text
 
