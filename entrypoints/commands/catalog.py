@@ -22,6 +22,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="rebuild")
     rebuild = actions.add_parser("rebuild", help="fill the index and the summaries from storage while servers run")
     add_file_argument(rebuild)
+    rebuild.add_argument("-q", "--quiet", action="store_true", help="show no progress")
 
 
 def _run(arguments: Namespace) -> int:
@@ -29,11 +30,11 @@ def _run(arguments: Namespace) -> int:
     # Imported here, so that the other commands start without storage SDKs.
     from config.container import build_registry  # noqa: PLC0415
 
-    sys.stdout.write(asyncio.run(_rebuild(build_registry(loaded.settings))) + "\n")
+    sys.stdout.write(asyncio.run(_rebuild(build_registry(loaded.settings), is_quiet=arguments.quiet)) + "\n")
     return 0
 
 
-async def _rebuild(application: "RegistryApplication") -> str:
+async def _rebuild(application: "RegistryApplication", *, is_quiet: bool) -> str:
     """Rebuild the index and the summaries, and return the text to print."""
     lines = []
     # A wrong path or bucket would remove all names from the index.
@@ -47,13 +48,13 @@ async def _rebuild(application: "RegistryApplication") -> str:
             count = await catalog.rebuild()
             lines.append(f"{plural(count, 'repository', 'repositories')} in the catalog index")
         if application.settings.summaries.enabled:
-            lines.append(await _rebuild_summaries(application))
+            lines.append(await _rebuild_summaries(application, is_quiet=is_quiet))
     return "\n".join(lines)
 
 
-async def _rebuild_summaries(application: "RegistryApplication") -> str:
+async def _rebuild_summaries(application: "RegistryApplication", *, is_quiet: bool) -> str:
     """Summarize all repositories; what an earlier call has stored is not read again."""
-    display = ProgressDisplay(sys.stderr, clock=time.monotonic)
+    display = ProgressDisplay(sys.stderr, clock=time.monotonic, is_quiet=is_quiet)
 
     def show(number: int) -> None:
         display.show(Measure(done=number, is_bytes=False), "repositories summarized")

@@ -36,7 +36,7 @@ def test_listing_has_nothing_to_rebuild(config_file: Path, capsys: pytest.Captur
 
 
 def test_summaries_are_built_without_an_index(config_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["catalog", "rebuild", str(config_file)]) == 0
+    assert main(["catalog", "rebuild", "-q", str(config_file)]) == 0
     assert capsys.readouterr().out.endswith("2 repositories summarized\n")
     assert (config_file.parent / "data/docker/registry/v2/_summaries/_repositories").exists()
 
