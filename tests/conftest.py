@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 import pytest
+from coverage import Coverage
 from hypothesis import HealthCheck, settings
 
 from tests.support.certificates import CERTIFICATE_VARIABLES, Authority
@@ -24,6 +25,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="fail, instead of skip, when a test needs a program that is not installed (CI does)",
     )
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Measure coverage once in a worker process.
+
+    pytest-cov starts a measurement when it is loaded, and another one when the session of a worker starts. The marker
+    `no_cover` pauses the second only, and the first one would be active during the test.
+    """
+    plugin = session.config.pluginmanager.get_plugin("_cov")
+    if plugin is None or not hasattr(session.config, "workerinput"):
+        return
+    plugin.cov_controller.pause()
+    if first := Coverage.current():
+        first.stop()
+    plugin.cov_controller.resume()
 
 
 @pytest.hookimpl(trylast=True)
