@@ -103,11 +103,10 @@ def _manifest(number: int, config: bytes) -> bytes:
 
 
 def _layers(number: int) -> list[dict[str, object]]:
-    contents = [f"shared {step}" for step in range(SHARED_LAYERS)]
-    contents += [f"own {number} {step}" for step in range(LAYERS - SHARED_LAYERS)]
+    shared = [(f"shared {step}", 5_000_000 * (step + 1)) for step in range(SHARED_LAYERS)]
+    own = [(f"own {number} {step}", 1_000_000 * (step + 1) + number) for step in range(LAYERS - SHARED_LAYERS)]
     return [
-        {"mediaType": OCI_LAYER, "digest": digest_of(content.encode()), "size": 1_000_000 * (step + 1) + number}
-        for step, content in enumerate(contents)
+        {"mediaType": OCI_LAYER, "digest": digest_of(content.encode()), "size": size} for content, size in shared + own
     ]
 
 
