@@ -28,8 +28,8 @@ REMEMBERED_MAX: Final = 100_000
 """Maximum number of pulled manifests that a process keeps between two writes, about 30 MB."""
 GAP: Final = timedelta(days=1)
 """If no process recorded pulls for this long, pulls may have been missed."""
-LISTED_MAX: Final = 200_000
-"""Maximum number of pulled manifests that a process keeps for lists, about 50 MB."""
+LISTED_MAX: Final = 100_000
+"""Maximum number of pulled manifests that a process keeps for lists, about 25 MB."""
 _LOOK_SECONDS: Final = 300.0
 _BATCH_PULLS: Final = 10_000
 _BATCH_BYTES_MAX: Final = 16 * 1024 * 1024

@@ -36,7 +36,7 @@ _logger = logging.getLogger(__name__)
 
 BUILT_MAX: Final = 500
 """Maximum number of manifests that one call summarizes from the store, so that the work of a request is bounded."""
-BYTES_MAX: Final = 64 * 1024 * 1024
+BYTES_MAX: Final = 32 * 1024 * 1024
 """Maximum size in bytes of the summaries that a process keeps in memory."""
 _MANIFEST_BYTES_MAX: Final = 4 * 1024 * 1024
 _CONFIG_BYTES_MAX: Final = 1024 * 1024

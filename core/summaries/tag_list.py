@@ -46,7 +46,7 @@ _PLATFORM_LENGTH_MAX: Final = 128
 _PLATFORM_PARTS: Final = (2, 3)
 _SAME_VARIANTS: Final[Mapping[tuple[str, str], str]] = {("arm64", "v8"): "", ("arm", ""): "v7"}
 """Variants that name the same platform, as in containerd."""
-REMEMBERED_TAGS: Final = 200_000
+REMEMBERED_TAGS: Final = 100_000
 """Default number of tags of all sorted lists in memory, each with about 150 bytes."""
 _REMEMBERED_LISTS: Final = 64
 

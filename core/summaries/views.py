@@ -29,8 +29,8 @@ from core.summaries.changes import ChangeListing, ChangeLog
 from core.summaries.history import read_history
 from core.summaries.sharing import SharedLooks, retrieve_error
 
-TAGS_REMEMBERED_MAX: Final = 100_000
-"""Maximum number of tags that a process keeps in memory, about 60 MB."""
+TAGS_REMEMBERED_MAX: Final = 50_000
+"""Maximum number of tags that a process keeps in memory, about 30 MB."""
 WALKED_OBJECTS_MAX: Final = 2_000
 """A larger tree of tags costs more than two requests; only tags with a record are looked at between two walks."""
 WALK_SECONDS: Final = 60.0

@@ -25,8 +25,7 @@ from entrypoints.collection_run import new_collector, progress_fields
 from entrypoints.commands.base import Command, add_file_argument
 from entrypoints.commands.opening import OPERATOR, run_on_store
 from entrypoints.exit_codes import ExitCode
-from entrypoints.jobs.folding import summary_hooks
-from entrypoints.jobs.retention import retention_hooks
+from entrypoints.jobs.collection import hooks_of
 from entrypoints.observability.jobs import MetricsFile, collection_observer
 from entrypoints.progress import Measure, ProgressDisplay
 from entrypoints.text import format_bytes, plural
@@ -125,7 +124,7 @@ async def _collect(arguments: Namespace, application: "RegistryApplication") -> 
             rates=Rates(requests_per_second=arguments.requests_per_second, bytes_per_second=arguments.bytes_per_second),
             observe=_observer(arguments, reporter, lease),
             goes_on=lambda: arguments.dry_run or lease.is_held,
-            before=retention_hooks(application.registry, by=OPERATOR) + summary_hooks(application),
+            before=hooks_of(application, by=OPERATOR),
         )
         work = asyncio.ensure_future(collector.run())
         for number in (signal.SIGINT, signal.SIGTERM):

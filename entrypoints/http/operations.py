@@ -13,9 +13,9 @@ from core.ports.blob_storage import BlobStorage
 from core.usage.measuring import JOB as USAGE_JOB
 from core.usage.records import UsageRecords
 from core.verification.journal import Journal
-from entrypoints.jobs.collection import collection_work
+from entrypoints.jobs.collection import collection_work, hooks_of
 from entrypoints.jobs.on_demand import JobControl
-from entrypoints.jobs.retention import SERVER, retention_hooks
+from entrypoints.jobs.retention import SERVER
 from entrypoints.jobs.usage import NAME as USAGE_NAME
 from entrypoints.jobs.usage import server_work as usage_work_of
 from entrypoints.jobs.verifying import verification_work
@@ -84,7 +84,7 @@ def _usage(application: "ServerApplication") -> JobControl:
 
 def _collection(application: "ServerApplication", observe: CollectionObserver) -> JobControl:
     settings, schedule = application.settings.storage.garbage_collection, application.requested_collection
-    before = retention_hooks(application.registry, by=SERVER)
+    before = hooks_of(application, by=SERVER)
     return JobControl(
         application.storage,
         schedule,

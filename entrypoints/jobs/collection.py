@@ -13,8 +13,11 @@ from core.collection.report import CollectionReport, ignore
 from core.collection.run import CollectionOptions, Hook
 from core.coordination.budget import Rates
 from core.coordination.schedule import SharedSchedule
+from core.model.events import Actor
 from entrypoints.collection_run import new_collector, progress_fields, report_fields
 from entrypoints.jobs.background import Job
+from entrypoints.jobs.folding import summary_hooks
+from entrypoints.jobs.retention import retention_hooks
 from entrypoints.jobs.shared import shared_job
 
 if TYPE_CHECKING:
@@ -26,6 +29,11 @@ LOOK_SECONDS: Final = 60.0
 """Interval at which a process checks whether a run is due; `registry garbage-collect --in-server` makes one due."""
 WAIT_SECONDS: Final = 3.0
 """Interval of the checks while another replica collects; if that one dies, this one takes over within 30 seconds."""
+
+
+def hooks_of(application: "RegistryApplication", *, by: Actor) -> tuple[Hook, ...]:
+    """Return all that happens before a collection, whoever starts it: retention, and the removal of old summaries."""
+    return retention_hooks(application.registry, by=by) + summary_hooks(application)
 
 
 def watch_job(guard: CollectionGuard) -> Job:

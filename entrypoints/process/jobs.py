@@ -9,12 +9,12 @@ from core.store.damage import POLL_SECONDS
 from entrypoints.http.observation import WorkerObservation
 from entrypoints.jobs.background import Job
 from entrypoints.jobs.caching import PULL_FLUSH_SECONDS, eviction_job, prefetch_jobs
-from entrypoints.jobs.collection import collection_job, watch_job
-from entrypoints.jobs.folding import folding_job, summary_hooks
+from entrypoints.jobs.collection import collection_job, hooks_of, watch_job
+from entrypoints.jobs.folding import folding_job
 from entrypoints.jobs.mirroring import mirror_jobs
 from entrypoints.jobs.notifications import notification_jobs
 from entrypoints.jobs.purging import purge_job
-from entrypoints.jobs.retention import FLUSH_SECONDS, SERVER, pull_recording_job, retention_hooks, retention_job
+from entrypoints.jobs.retention import FLUSH_SECONDS, SERVER, pull_recording_job, retention_job
 from entrypoints.jobs.trash_expiry import expiry_job
 from entrypoints.jobs.usage import usage_jobs
 from entrypoints.jobs.verifying import verification_job
@@ -70,7 +70,7 @@ def _shared_jobs(application: ServerApplication, observation: WorkerObservation)
         jobs.append(retention_job(registry, schedule, interval_seconds=retention.interval_seconds))
     collecting = settings.storage.garbage_collection
     if collecting.enabled:
-        before = retention_hooks(registry, by=SERVER) + summary_hooks(application)
+        before = hooks_of(application, by=SERVER)
         observe = observation.collection_observer()
         jobs.append(collection_job(application, collecting, observe=observe, before=before))
     if not settings.storage.readonly_enabled:
