@@ -117,7 +117,8 @@ def _expiry(trash: TrashUsage) -> str:
     if trash.next_expiry is None or trash.last_expiry is None:
         return ""
     first, last = (f"{time:%Y-%m-%d %H:%M} UTC" for time in (trash.next_expiry, trash.last_expiry))
-    return f"{plural(trash.entries, 'entry', 'entries')}, expire from {first} to {last}"
+    span = f"expire from {first} to {last}" if first != last else f"until {first}"
+    return f"{plural(trash.entries, 'entry', 'entries')}, {span}"
 
 
 def _disk(usage: StoreUsage) -> Iterator[str]:

@@ -220,6 +220,14 @@ async def test_transient_error_of_a_key_is_retried(server, storage):
     assert server.counts["delete_objects"] == 2
 
 
+async def test_key_that_another_process_deleted_meanwhile_is_no_error(server, storage):
+    await storage.write("/p/1", b"")
+    server.reported_absent.add("p/2")
+    server.flaky.add("p/1")
+    await storage.delete(["/p/1", "/p/2"])
+    assert server.leftovers() == []
+
+
 async def test_key_that_the_store_keeps_is_reported_and_others_are_deleted(server, storage):
     keys = [f"/p/{number}" for number in range(1_500)]
     for key in keys:

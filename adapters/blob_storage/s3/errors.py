@@ -44,6 +44,8 @@ TRANSIENT_CODES: Final = frozenset(
 )
 """Error codes after which the same request may succeed."""
 
+ABSENT_CODE: Final = "NoSuchKey"
+"""Error code for an object that does not exist."""
 _TRANSIENT_STATUSES: Final = frozenset({408, 429, 500, 502, 503, 504})
 _NOT_OFFERED_STATUSES: Final = frozenset({400, 405, 411, 501})
 """Answers of stores to a request that they do not support."""
@@ -158,7 +160,7 @@ def translate(
 def _kind_of(answer: Answer, *, is_transient: bool) -> type[StorageUnavailableError]:
     if answer.status == _INSUFFICIENT_STORAGE or answer.code in _FULL_CODES:
         return StorageFullError
-    if answer.code == "NoSuchKey":
+    if answer.code == ABSENT_CODE:
         return ObjectAbsentError
     if answer.status == _PRECONDITION_FAILED:
         return AlreadyThereError

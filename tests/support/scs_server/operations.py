@@ -145,6 +145,8 @@ class Operations:
         for key in keys:
             if key in self._server.undeletable:
                 results.append(xml("Error", Key=key, Code="AccessDenied", Message="this key stays"))
+            elif key in self._server.reported_absent:
+                results.append(xml("Error", Key=key, Code="NoSuchKey", Message="another request was faster"))
             elif key in self._server.flaky:
                 self._server.flaky.discard(key)
                 results.append(xml("Error", Key=key, Code="InternalError", Message="ask again"))

@@ -87,6 +87,8 @@ class FakeScsServer:
         self.undeletable: set[str] = set()
         self.flaky: set[str] = set()
         """Keys that the next batch deletion answers with a transient error."""
+        self.reported_absent: set[str] = set()
+        """Keys that a batch deletion reports as absent, as versitygw does if two deletions of a key meet."""
         self.on_log: Callable[[LogEntry], None] | None = None
         self._port = port
         self._folder = folder
