@@ -13,7 +13,8 @@ from core.errors import StorageError
 from core.model.digest import Digest
 from core.model.media_types import OCI_MANIFEST
 from core.model.names import RepositoryName
-from core.store import layout
+from core.store import layout, summary_keys
+from core.summaries.changes import ChangeLog
 from core.trash.entry import TrashKind
 from entrypoints.doctor.client import Answer, PublicRegistry, UnreachableError
 from entrypoints.doctor.context import DoctorContext
@@ -250,13 +251,15 @@ def _location_remedy(url: str, found: object) -> str:
 
 
 async def clean_scratch(doctor: DoctorContext, push: ScratchPush, check: str) -> Diagnosis:
-    """Remove from storage the remains of a repository that was deleted through the API: data, links and trash."""
+    """Remove from storage the remains of a repository that was deleted through the API: data, links, trash, records."""
     storage, trash = doctor.application.storage, doctor.application.trash
     try:
         await storage.delete_tree(layout.repository(push.name), *(layout.blob_directory(each) for each in push.digests))
         async for entry in trash.entries([TrashKind.TAG, TrashKind.MANIFEST, TrashKind.BLOB_LINK]):
             if entry.repository == push.name:
                 await trash.discard(entry.id)
+        records = (await ChangeLog(storage).listing()).records
+        await storage.delete([summary_keys.change(each.name) for each in records if each.repository == push.name])
         await doctor.application.catalog_index.remove(push.name)
     except StorageError as error:
         return failure(check, f"cannot remove {push.name}: {error}", "remove this repository by hand")

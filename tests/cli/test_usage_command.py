@@ -60,7 +60,7 @@ def test_deleted_content_is_shown_in_the_trash(config_file: str, capsys: pytest.
     assert main(["usage", config_file]) == ExitCode.OK
     [trash] = [line for line in lines(capsys) if line.startswith("trash")]
     assert f"{CONTENT} B" in trash
-    assert "2 entries, expire from " in trash
+    assert "2 entries, until " in trash
 
 
 def test_only_save_stores_the_measurement(config_file: str) -> None:

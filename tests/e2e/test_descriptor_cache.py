@@ -1,5 +1,7 @@
 """Blobs that are deleted and pushed again, at servers with descriptor caches."""
 
+import os
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -79,6 +81,11 @@ def test_collection_removes_entries_from_redis(tmp_path: Path, tool: Callable[[s
         clients[1].delete_manifest("a/b", deleted.digest)
         for server in servers:
             server.stop()
+        # Younger content than two seconds is kept.
+        tree, moment = tmp_path / "storage" / "docker" / "registry" / "v2", time.time() - 60
+        for path in [*tree.glob("blobs/**/*"), *tree.glob("repositories/**/*")]:
+            os.utime(path, (moment, moment))
+        for server in servers:
             server.start()
         entries = stack.enter_context(redis.client())
         layers = [content.digest for content in contents_of(deleted) if content.digest != deleted.digest]

@@ -52,9 +52,9 @@ def tree(folder: Path) -> set[str]:
     """
     # A running server may remove folders at the same time; os.walk passes over them.
     files = {str((Path(at) / name).relative_to(folder)) for at, _, names in os.walk(folder) for name in names}
-    # A server records the store's clock in these two, with or without a doctor.
-    clock = {f"docker/registry/v2/_control/{name}" for name in ("clock", "time")}
-    objects = {path for path in files if not path.startswith(".tmp/")} - clock
+    # A server records the store's clock and the times of pulls in these, with or without a doctor.
+    records = {f"docker/registry/v2/_control/{name}" for name in ("clock", "time", "pulls/since", "pulls/latest")}
+    objects = {path for path in files if not path.startswith(".tmp/")} - records
     return {path for path in objects if "/_uploads/" not in path or "registry-doctor" in path}
 
 

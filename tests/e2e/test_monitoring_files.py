@@ -5,6 +5,7 @@ import re
 import subprocess
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -24,12 +25,14 @@ from core.pull_through.eviction import EvictionReport
 from core.pull_through.origins import Origins
 from core.pull_through.rules import UpstreamRules
 from core.transfer.mirrors import MirrorState
+from core.usage.measurement import StoreUsage
 from core.verification.journal import Checkpoint
 from entrypoints.observability.caching import eviction_observer, prefetch_observer
 from entrypoints.observability.jobs import VerificationObserver, collection_observer
 from entrypoints.observability.mirrors import mirror_observer
 from entrypoints.observability.notification_metrics import NotificationReader
 from entrypoints.observability.quotas import quota_reader
+from entrypoints.observability.usage import usage_observer
 from tests.support.certificates import Authority
 from tests.support.metrics import Scrape
 from tests.support.oci import make_image
@@ -131,7 +134,7 @@ def scrape(tmp_path_factory: pytest.TempPathFactory) -> Scrape:
 
 
 def of_jobs() -> Scrape:
-    """Return the metrics of collections, verifications, notifications, upstreams and mirrors, which are rare."""
+    """Return the metrics of jobs, notifications, upstreams and mirrors, which are rare."""
     metrics = SingleProcessMetrics()
     collection_observer(metrics)(CollectionReport())
     VerificationObserver(metrics).done(Checkpoint())
@@ -147,6 +150,7 @@ def of_jobs() -> Scrape:
     eviction_observer(metrics)(EvictionReport())
     prefetch_observer(metrics)("docker.io/library/alpine")
     now = "2026-11-29T00:00:00+00:00"
+    usage_observer(metrics)(StoreUsage(measured_at=datetime(2026, 11, 29, tzinfo=UTC), seconds=1.0).as_json())
     mirror_observer(metrics)("quay", MirrorState(began=now, ended=now, succeeded=now), True)  # noqa: FBT003 - see there
     return Scrape(metrics.render("")[0].decode())
 
