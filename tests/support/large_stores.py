@@ -1,6 +1,7 @@
 """Objects of a store with thousands of repositories and tags, without a registry that pushes them.
 
-The objects have distribution's layout. Layers have no data, because lists read manifests and configs only.
+The objects have distribution's layout. Layers have neither data nor links, because lists read only manifests and
+configs.
 """
 
 import json
@@ -39,7 +40,7 @@ def tagged_images(repository: str, tags: Iterable[str], *, first: int = 0) -> It
         tags: the tags; each was pushed a minute earlier than the one before.
         first: number of the first image; different numbers are different images.
     """
-    manifests = f"{ROOT}/repositories/{repository}/_manifests"
+    manifests, layers = (f"{ROOT}/repositories/{repository}/{part}" for part in ("_manifests", "_layers"))
     for number, tag in enumerate(tags, first):
         at = LAST_PUSH - timedelta(minutes=number)
         config = _config(number)
@@ -49,6 +50,7 @@ def tagged_images(repository: str, tags: Iterable[str], *, first: int = 0) -> It
         path = digest.replace(":", "/")
         yield LargeObject(_blob(digest), manifest, at)
         yield LargeObject(_blob(digest_of(config)), config, at)
+        yield LargeObject(f"{layers}/{digest_of(config).replace(':', '/')}/link", digest_of(config).encode(), at)
         yield LargeObject(f"{manifests}/revisions/{path}/link", link, at)
         yield LargeObject(f"{manifests}/tags/{tag}/current/link", link, at)
         yield LargeObject(f"{manifests}/tags/{tag}/index/{path}/link", link, at)
