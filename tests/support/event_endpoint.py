@@ -90,9 +90,14 @@ class EventEndpoint:
 
     async def _close(self) -> None:
         if self._runner is not None:
+            server = self._runner.server
             await self._runner.cleanup()
             # The loop closes aborted connections a little later.
             await asyncio.sleep(0.1)
+            # A client may have connected while the listener was closed.
+            for connection in server.connections if server is not None else ():
+                connection.force_close()
+            await asyncio.sleep(0)
             self._runner = None
 
     async def _take(self, request: web.Request) -> web.Response:
