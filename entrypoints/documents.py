@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 
 from core.coordination.job_state import JobState
 from core.coordination.read_only import ReadOnlySwitch
+from core.model.times import time_text
 from core.notifications.queues import QueueState
 from core.restoration.listing import Removal, TagOf
 from core.restoration.service import Restoration
@@ -13,11 +14,6 @@ from core.retention.rules import TagVerdict
 from core.retention.service import RetentionPlan
 from core.trash.store import TrashSummary
 from core.verification.journal import Checkpoint
-
-
-def time_text(moment: datetime) -> str:
-    """Return a moment in UTC as RFC 3339, like all times of the API."""
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def removal_document(removal: Removal, *, expires_at: datetime, tags_max: int | None = None) -> dict[str, object]:

@@ -1,8 +1,8 @@
 """Serialization of an audit event as a line of JSON."""
 
 import json
-from datetime import UTC
 
+from core.model.times import time_text
 from core.ports.audit_log import AuditEvent
 
 _EMPTY = ("", (), 0, None)
@@ -13,7 +13,7 @@ def format_event(event: AuditEvent) -> bytes:
     document: dict[str, object] = {
         # Distinguishes the line from those of other logs on the same stream.
         "log": "audit",
-        "time": event.at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
+        "time": time_text(event.at, timespec="microseconds"),
         "action": event.action.value,
         "stage": event.stage.value,
         "allowed": event.allowed,

@@ -32,7 +32,7 @@ RECORD_AGE: Final = timedelta(minutes=2)
 RECORDS_AT_ONCE: Final = 2_000
 """Maximum number of records that are folded before they are removed."""
 PASS_INTERVAL: Final = timedelta(days=1)
-"""Time between two passes over all repositories, which find the changes that nobody recorded."""
+"""Time between two passes over all repositories, which find the changes without a record."""
 REPOSITORIES_PER_RUN: Final = 300
 """Maximum number of repositories that one run looks at in such a pass."""
 HISTORY_KEPT: Final = timedelta(days=365)
@@ -65,7 +65,7 @@ class SummaryFolding:
         storage: the store.
         log: the changes that are not folded yet.
         summaries: answers questions about repositories.
-        pulls: the pulls that all processes recorded; None if nobody records them.
+        pulls: the pulls that all processes recorded; None if pulls are not recorded.
         pulls_kept: pulls older than this are dropped.
         offload: runs a function in a thread.
     """

@@ -18,6 +18,7 @@ from typing import Final
 from core.errors import DigestInvalidError, ObjectNotFoundError, ObjectTooLargeError, TagInvalidError
 from core.model.digest import Digest
 from core.model.names import RepositoryName, Tag
+from core.model.times import time_text
 from core.ports.blob_storage import BlobStorage
 from core.store import summary_keys
 from core.summaries.changes import Change, ChangeKind
@@ -74,6 +75,11 @@ class HistoryEntry:
     """The size in bytes of the manifest; 0 if not known."""
     is_recorded: bool = True
     """Whether this registry recorded the change; otherwise only a link of the tag shows it."""
+
+    @property
+    def time(self) -> str:
+        """The time for clients, with microseconds, because it is the key of the order."""
+        return time_text(self.at, timespec="microseconds")
 
     @property
     def order(self) -> tuple[datetime, str]:

@@ -1,7 +1,7 @@
 """Pages of sorted lists by keys: a marker names the last item that the client has, not its number.
 
 A marker holds the value that the list is sorted by, and the name. So a page continues at the right place even if that
-item was deleted or moved meanwhile. Items with equal values follow by name; items without a value come last in both
+item was deleted or moved since. Items with equal values follow by name; items without a value come last in both
 directions. An item that does not change appears on exactly one page, whatever happens to others.
 """
 

@@ -12,9 +12,9 @@ from core.concurrency import closing, map_bounded
 from core.errors import InvalidInputError, NameUnknownError, PaginationInvalidError
 from core.model.names import NAME_LENGTH_MAX, RepositoryName
 from core.model.pagination import Page
+from core.model.times import time_text
 from core.summaries.paging import PAGE_SIZE_DEFAULT, Cut, KeyKind, Slice, SortedNames, Sorting, microseconds
 from core.summaries.service import RepositorySummary, RepositoryTable, SummaryService
-from core.summaries.tag_list import time_text
 
 NAMES_MAX: Final = 100_000
 """Default of `names_max`, about 20 MB of names."""
@@ -203,7 +203,7 @@ class RepositoryLists:
         try:
             return await self._summaries.repository(name, built_max=_BUILT_MAX)
         except NameUnknownError:
-            # Deleted meanwhile, or by another registry, whose deletions the index does not know.
+            # Deleted since the catalog was read, or by another registry, whose deletions the index does not know.
             return _without_tags(name)
 
 

@@ -15,10 +15,11 @@ from core.errors import NameUnknownError, PaginationInvalidError
 from core.model.digest import Digest
 from core.model.names import RepositoryName, Tag
 from core.model.pagination import Page
+from core.model.times import time_text
 from core.summaries.manifest_summary import ManifestSummary
 from core.summaries.query import Facts, Query
 from core.summaries.service import RepositoryView, SummaryService, TagState
-from core.summaries.tag_list import summary_json, time_text
+from core.summaries.tag_list import summary_json
 
 HITS_DEFAULT: Final = 100
 HITS_MAX: Final = 1_000

@@ -42,6 +42,6 @@ class SharedLooks(Generic[K, T]):
 
 
 def retrieve_error(task: "asyncio.Task[Any]") -> None:
-    """Retrieve the error of a task that ended, which is not lost if nobody waits for the task any more."""
+    """Retrieve the error of a task that ended, so that asyncio does not report it if all callers were cancelled."""
     with suppress(asyncio.CancelledError):
         task.exception()

@@ -192,7 +192,7 @@ def marker(entry: HistoryEntry) -> str:
 def as_json(entry: HistoryEntry) -> Mapping[str, str | int | bool]:
     """Return an entry as commands print it, without what is not known."""
     members = {
-        "time": time_text(entry.at),
+        "time": entry.time,
         "change": str(entry.kind),
         "digest": entry.digest or "",
         "mediaType": entry.media_type,
@@ -201,11 +201,6 @@ def as_json(entry: HistoryEntry) -> Mapping[str, str | int | bool]:
     }
     known = {key: value for key, value in members.items() if value}
     return known if entry.is_recorded else {**known, "recorded": False}
-
-
-def time_text(moment: datetime) -> str:
-    """Return a time as clients see it: RFC 3339, in UTC, with microseconds, because it is the key of the order."""
-    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def parse_time(text: str) -> datetime | None:

@@ -4,7 +4,7 @@ import json
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import MAXYEAR, MINYEAR, UTC, datetime
+from datetime import MAXYEAR, MINYEAR, datetime
 from typing import Any, Final, Protocol, Self
 
 from core.concurrency import map_bounded, slices
@@ -15,6 +15,7 @@ from core.model.globs import EVERYTHING, Globs, glob_problem
 from core.model.media_types import IMAGE_CONFIGS
 from core.model.names import RepositoryName, Tag
 from core.model.pagination import Page
+from core.model.times import time_text
 from core.summaries.manifest_summary import ManifestSummary, PlatformSummary
 from core.summaries.paging import Cut, KeyKind, SortedNames, Sorting, microseconds, version_of
 from core.summaries.service import RepositoryView, SummaryService, TagState
@@ -342,8 +343,3 @@ def _created(summary: ManifestSummary) -> str | None:
 
 def _shorten(text: str) -> str:
     return text[:_TEXT_LENGTH_MAX]
-
-
-def time_text(moment: datetime) -> str:
-    """Return a time as lists show it: RFC 3339, in UTC."""
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")

@@ -218,7 +218,7 @@ class TagViews:
             return known
         walk = task.result()
         if walk.walked_at < known.walked_at:
-            # A caller has walked meanwhile.
+            # A caller has walked in the meantime.
             return known
         links = await self._resolved(name, walk.stats, known.links)
         return await self._explained(name, known, links, walk.listing, objects=walk.objects, walked_at=walk.walked_at)

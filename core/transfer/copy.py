@@ -57,7 +57,7 @@ class StorageCopy:
         context: the storages, and how to use them.
         selection: the repositories to copy.
         catalog: the target's catalog, which gets each repository that came and loses each that went.
-        changes: records which repositories of the target changed; None if nobody does.
+        changes: records which repositories of the target changed; None if changes are not recorded.
     """
 
     def __init__(

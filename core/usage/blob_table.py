@@ -78,7 +78,7 @@ class BlobTable:
     Two digests that begin with the same 64 bits are confused, so that a size may be counted for the other blob.
 
     Args:
-        salt: an odd random number, so that nobody can choose digests that fill neighbouring slots.
+        salt: an odd random number, so that a client cannot choose digests that fill neighbouring slots.
     """
 
     def __init__(self, salt: int) -> None:

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from core.model.names import RepositoryName
+from core.model.times import time_text
 from core.ports.blob_storage import DiskSpace
 
 
@@ -83,7 +84,7 @@ class TrashUsage:
         """Return the JSON form."""
         times = {"nextExpiry": self.next_expiry, "lastExpiry": self.last_expiry}
         return {"entries": self.entries, **self.blobs.as_json()} | {
-            key: _text(time) for key, time in times.items() if time is not None
+            key: time_text(time) for key, time in times.items() if time is not None
         }
 
 
@@ -122,7 +123,7 @@ class StoreUsage:
     def as_json(self) -> dict[str, Any]:
         """Return the JSON form."""
         document: dict[str, Any] = {
-            "measuredAt": _text(self.measured_at),
+            "measuredAt": time_text(self.measured_at),
             "seconds": round(self.seconds, 3),
             "repositories": self.repositories,
         }
@@ -153,7 +154,3 @@ class Measurement:
 def order(usage: RepositoryUsage) -> tuple[int, RepositoryName]:
     """Return the key by which repositories are sorted."""
     return -usage.own, usage.name
-
-
-def _text(time: datetime) -> str:
-    return time.isoformat().replace("+00:00", "Z")

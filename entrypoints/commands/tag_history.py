@@ -5,7 +5,7 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from core.model.names import RepositoryName, Tag
-from core.summaries.tag_history import HistoryQuery, as_json, marker, time_text
+from core.summaries.tag_history import HistoryQuery, as_json, marker
 from entrypoints.commands.opening import run_on_store
 from entrypoints.exit_codes import ExitCode
 from entrypoints.text import format_bytes, plural
@@ -50,4 +50,4 @@ def _line(entry: "HistoryEntry") -> str:
     digest = (entry.digest or "")[:_DIGEST_LENGTH]
     size = format_bytes(entry.size) if entry.media_type else "-"
     author = entry.by if entry.is_recorded else "(not recorded)"
-    return "  ".join([time_text(entry.at), f"{entry.kind:<7}", digest, size, author]).rstrip() + "\n"
+    return "  ".join([entry.time, f"{entry.kind:<7}", digest, size, author]).rstrip() + "\n"

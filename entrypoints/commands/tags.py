@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 from core.errors import InvalidInputError
 from core.model.names import RepositoryName, Tag
+from core.model.times import time_text
 from core.summaries.paging import Cut
-from core.summaries.tag_list import TAG_SORTS, TagDetails, TagQuery, time_text
+from core.summaries.tag_list import TAG_SORTS, TagDetails, TagQuery
 from entrypoints.commands.base import Command, add_file_argument
 from entrypoints.commands.opening import run_on_store
 from entrypoints.commands.tag_history import print_history

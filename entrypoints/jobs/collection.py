@@ -32,7 +32,7 @@ WAIT_SECONDS: Final = 3.0
 
 
 def hooks_of(application: "RegistryApplication", *, by: Actor) -> tuple[Hook, ...]:
-    """Return all that happens before a collection, whoever starts it: retention, and the removal of old summaries."""
+    """Return the hooks of every collection: retention, and the removal of old summaries."""
     return retention_hooks(application.registry, by=by) + summary_hooks(application)
 
 

@@ -44,7 +44,7 @@ def usage_jobs(
 
 
 def usage_metrics_job(records: UsageRecords, observe: Callable[[Mapping[str, Any]], None]) -> Job:
-    """Return the job that publishes the last measurement, whoever made it. One request per run."""
+    """Return the job that publishes the last measurement of any process. One request per run."""
 
     async def look() -> None:
         if (last := await records.last()) is not None:

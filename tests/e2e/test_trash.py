@@ -136,13 +136,13 @@ def test_repository_is_deleted_over_http_and_comes_back(tmp_path: Path) -> None:
         push_signed(client, "team/app", "v1", "v2")
         client.push("team/other", "v1", INDEX)
         before = client.pull("team/app", "v1")
-        told = json.loads(client.request("DELETE", "/v2/team/app/_sohu/registry/repository").expect(200).body)
-        assert (told["tags"], told["manifests"]) == (2, len(INDEX.images) + 2)
+        removal = json.loads(client.request("DELETE", "/v2/team/app/_sohu/registry/repository").expect(200).body)
+        assert (removal["tags"], removal["manifests"]) == (2, len(INDEX.images) + 2)
         client.request("GET", f"/v2/team/app/manifests/{INDEX.digest}").expect(404)
         collect(server)
         assert client.tags("team/app") == []
         assert INDEX.digest in client.pull("team/other", "v1")
-        restored = run_beside(server, "trash", "restore", told["trash"])
+        restored = run_beside(server, "trash", "restore", removal["trash"])
         assert restored.returncode == 0, restored
         assert client.tags("team/app") == ["v1", "v2"]
         assert client.pull("team/app", "v2") == before

@@ -15,11 +15,11 @@ from config.container import Observers, build_server, build_server_parts
 from config.settings import AuditSettings, Settings, StorageSettings
 from core.errors import StorageUnavailableError
 from core.model.access import ADMINISTRATION, OPEN, AccessPolicy, Rule, RuleAction
+from core.model.times import time_text
 from core.ports.audit_log import AuditAction, Stage
 from core.store import layout
 from core.verification.findings import Finding, Kind
 from core.verification.journal import Checkpoint
-from entrypoints.documents import time_text
 from entrypoints.http.app import create_app
 from entrypoints.http.authentication import accesses_of
 from entrypoints.http.operations import operations_of

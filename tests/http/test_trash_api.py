@@ -323,8 +323,8 @@ async def test_changes_are_audited_before_they_happen(start):
     log.events.clear()
     await ask(api, "POST", f"{of('a')}/{first}", json=RESTORE)
     await ask(api, "DELETE", f"{ALL}/{second}")
-    told = [(event.action, event.stage, event.entry, event.repository) for event in log.events]
-    assert told == [
+    recorded = [(event.action, event.stage, event.entry, event.repository) for event in log.events]
+    assert recorded == [
         (AuditAction.TRASH_RESTORE, Stage.ASKED, first, "a"),
         (AuditAction.TRASH_RESTORE, Stage.DONE, first, "a"),
         (AuditAction.TRASH_DELETE, Stage.ASKED, second, ""),

@@ -89,7 +89,7 @@ async def _delete_together(client: StoreClient, store_keys: Sequence[str]) -> di
         objects = [{"Key": key} for key in pending]
         answer = await client.call("delete_objects", Delete={"Objects": objects, "Quiet": False})
         errors = {error["Key"]: str(error.get("Code", "")) for error in answer.get("Errors", [])}
-        # Some stores report an object that another process deleted meanwhile (versitygw).
+        # Some stores report an object that another request has just deleted (versitygw).
         errors = {key: code for key, code in errors.items() if code != ABSENT_CODE}
         pause = next(pauses, None)
         if not errors or pause is None or not TRANSIENT_CODES.issuperset(errors.values()):

@@ -15,7 +15,7 @@ from core.model.pagination import parse_page_size
 from core.registry.facade import Registry
 from core.summaries.changes import ChangeKind
 from core.summaries.history import HistoryEntry
-from core.summaries.tag_history import HistoryQuery, marker, parse_time, time_text
+from core.summaries.tag_history import HistoryQuery, marker, parse_time
 from entrypoints.http.handlers.base import revalidated
 from entrypoints.http.keys import NAMESPACE
 from entrypoints.http.routes import Target
@@ -64,7 +64,7 @@ class TagHistoryHandlers:
 
 
 def _descriptor(entry: HistoryEntry) -> Mapping[str, Any]:
-    annotations = {_TIMESTAMP: time_text(entry.at), _EVENT: "created" if entry.is_creation else "deleted"}
+    annotations = {_TIMESTAMP: entry.time, _EVENT: "created" if entry.is_creation else "deleted"}
     if entry.by:
         annotations[_BY] = entry.by
     if entry.kind is ChangeKind.RESTORE:

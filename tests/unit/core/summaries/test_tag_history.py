@@ -23,7 +23,6 @@ from core.summaries.tag_history import (
     marker,
     parse_time,
     supplement,
-    time_text,
 )
 from tests.support.core_services import counting_ids
 from tests.support.summaries import inline
@@ -293,10 +292,6 @@ def test_entries_are_printed_without_what_is_not_known():
     assert as_json(entry) == {"time": "2026-11-29T20:00:00.000000Z", "change": "push", "digest": A, "by": "anna"}
     unknown = replace(entry, by="", digest=None, is_recorded=False)
     assert as_json(unknown) == {"time": "2026-11-29T20:00:00.000000Z", "change": "push", "recorded": False}
-
-
-def test_times_are_written_in_utc_with_microseconds():
-    assert time_text(datetime.fromisoformat("2026-11-29T22:00:00+02:00")) == "2026-11-29T20:00:00.000000Z"
 
 
 @pytest.mark.parametrize(

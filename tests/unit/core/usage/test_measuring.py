@@ -78,7 +78,7 @@ async def test_an_empty_store_uses_nothing(store):
     assert "collectable" not in measurement.as_json()
 
 
-async def test_shared_content_is_told_from_own_content(store, services):
+async def test_shared_content_is_counted_apart_from_own_content(store, services):
     await push_image(services, A, b"{}", [b"shared", b"only in a"], tags=["v1"])
     await push_image(services, B, b"{}", [b"shared"], tags=["v1", "v2"])
     measurement = await measure(store)
