@@ -14,7 +14,7 @@ from core.errors import (
 )
 from core.model.digest import Digest
 from tests.adapters.upstreams import NAME, TAG, Clock, connect, fill
-from tests.support.processes import free_port
+from tests.support.ports import free_port
 from tests.support.upstream_server import UpstreamServer
 
 

@@ -14,7 +14,7 @@ from tests.adapters.test_upstream_addresses import SilentServer
 from tests.adapters.upstreams import MANIFEST, NAME, PASSWORD, TAG, Clock, connect, fill, robot
 from tests.support.certificates import Authority
 from tests.support.client_proxies import HttpProxy, SocksProxy
-from tests.support.processes import free_port
+from tests.support.ports import free_port
 from tests.support.streams import payload
 from tests.support.upstream_server import UpstreamServer
 

@@ -17,7 +17,8 @@ from typing import Any
 from tests.benchmarks.usage import cpu_seconds
 from tests.support.oci import make_image
 from tests.support.otlp_receiver import OtlpReceiver
-from tests.support.processes import RegistryServer, free_port
+from tests.support.ports import free_port
+from tests.support.processes import RegistryServer
 from tests.support.registry_client import RegistryClient
 
 ROUNDS = 3

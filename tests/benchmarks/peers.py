@@ -4,7 +4,8 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.support.processes import RegistryServer, ServerProcess, free_port
+from tests.support.ports import free_port
+from tests.support.processes import RegistryServer, ServerProcess
 from tests.support.tools import ToolMissingError, find_distribution, find_tool
 
 StartPeer = Callable[[Path, Path], ServerProcess]

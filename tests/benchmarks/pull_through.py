@@ -26,7 +26,8 @@ from tests.benchmarks.usage import memory_mib
 from tests.benchmarks.wire import WireError, connected, expect
 from tests.benchmarks.workloads import Subject, wrk
 from tests.support.oci import OCI_MANIFEST
-from tests.support.processes import SERVE_OUR_REGISTRY, RegistryServer, ServerProcess, free_port
+from tests.support.ports import free_port
+from tests.support.processes import SERVE_OUR_REGISTRY, RegistryServer, ServerProcess
 from tests.support.registry_client import RegistryClient
 from tests.support.tools import find_distribution, find_tool
 

@@ -11,7 +11,8 @@ import pytest
 from entrypoints.cli import main
 from entrypoints.exit_codes import ExitCode
 from tests.support.oci import make_artifact, make_image, make_multi_platform_index
-from tests.support.processes import RegistryServer, free_port
+from tests.support.ports import free_port
+from tests.support.processes import RegistryServer
 from tests.support.registry_client import RegistryClient
 from tests.support.upstream_server import UpstreamServer
 

@@ -1,6 +1,5 @@
 """The registry behind nginx with TLS in front, at a Unix socket, and at IPv6."""
 
-import socket
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -9,6 +8,7 @@ import pytest
 from tests.support.certificates import Authority, Pair
 from tests.support.clients import Podman, Skopeo
 from tests.support.oci import digest_of, make_image, write_layout
+from tests.support.ports import free_port
 from tests.support.processes import RegistryServer
 from tests.support.registry_client import RegistryClient
 from tests.support.tls_servers import TlsProxy, UnixRegistryServer
@@ -88,9 +88,7 @@ def test_unix_socket_serves_a_proxy(tool, pair, tmp_path) -> None:
 
 @pytest.mark.parametrize("addr", ["[::1]:{}", "[::]:{}", ":{}"])
 def test_ipv6_is_served(addr, tmp_path) -> None:
-    with socket.socket(socket.AF_INET6) as probe:
-        probe.bind(("::1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     with RegistryServer(
         tmp_path / "server", tmp_path / "storage", config={"http": {"addr": addr.format(port)}}, port=port, ip="::1"
     ):

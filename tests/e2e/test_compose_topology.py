@@ -19,7 +19,8 @@ from tests.support.clients import Skopeo
 from tests.support.deployments import DEPLOY
 from tests.support.mariadb import Database, MariaDbServer
 from tests.support.oci import digest_of, make_image, write_layout
-from tests.support.processes import SERVE_OUR_REGISTRY, ServerProcess, free_port
+from tests.support.ports import free_port
+from tests.support.processes import SERVE_OUR_REGISTRY, ServerProcess
 from tests.support.redis_server import RedisServer
 from tests.support.registry_client import RegistryClient
 

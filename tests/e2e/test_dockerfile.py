@@ -18,7 +18,8 @@ import pytest
 from config.version import installed_version
 from tests.support.clients import Buildah
 from tests.support.oci import make_image
-from tests.support.processes import ServerProcess, free_port
+from tests.support.ports import free_port
+from tests.support.processes import ServerProcess
 from tests.support.registry_client import RegistryClient
 from tests.support.tools import REPOSITORY_ROOT
 

@@ -20,7 +20,8 @@ from tests.support.mariadb import Database, MariaDbServer
 from tests.support.mounts import mounted
 from tests.support.object_stores import BUCKET, ScsEndpoint, s3_environment
 from tests.support.oci import make_image
-from tests.support.processes import RegistryServer, RoundRobinProxy, free_port
+from tests.support.ports import free_port
+from tests.support.processes import RegistryServer, RoundRobinProxy
 from tests.support.proxies import BrokenNginx, Nginx
 from tests.support.redis_server import RedisServer
 from tests.support.registry_client import RegistryClient

@@ -36,7 +36,8 @@ from entrypoints.observability.usage import usage_observer
 from tests.support.certificates import Authority
 from tests.support.metrics import Scrape
 from tests.support.oci import make_image
-from tests.support.processes import RegistryServer, ServerProcess, free_port
+from tests.support.ports import free_port
+from tests.support.processes import RegistryServer, ServerProcess
 from tests.support.registry_client import RegistryClient
 from tests.support.tls_servers import TlsRegistryServer
 from tests.support.tools import REPOSITORY_ROOT

@@ -18,7 +18,8 @@ from tests.support.commands import Completed, run_registry
 from tests.support.event_endpoint import EventEndpoint, unreliable
 from tests.support.metrics import Scrape
 from tests.support.oci import Image, make_image
-from tests.support.processes import RegistryServer, free_port
+from tests.support.ports import free_port
+from tests.support.processes import RegistryServer
 from tests.support.registry_client import RegistryClient
 
 pytestmark = pytest.mark.e2e

@@ -20,7 +20,7 @@ from tests.support.caches import (
     upstream_section,
 )
 from tests.support.metrics import Scrape
-from tests.support.processes import free_port
+from tests.support.ports import free_port
 from tests.support.registry_client import RegistryClient
 from tests.support.upstream_server import UpstreamServer
 

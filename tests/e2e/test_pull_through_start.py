@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.commands import run_registry
-from tests.support.processes import RegistryServer, free_port
+from tests.support.ports import free_port
+from tests.support.processes import RegistryServer
 from tests.support.registry_client import RegistryClient
 from tests.support.upstream_server import UpstreamServer
 

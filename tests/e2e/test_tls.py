@@ -20,7 +20,8 @@ from aiohttp import ClientSession, TCPConnector
 from tests.support.certificates import Authority, Pair
 from tests.support.clients import Podman, Skopeo
 from tests.support.oci import make_image, write_layout
-from tests.support.processes import SERVE_OUR_REGISTRY, RegistryServer, ServerProcess, free_port
+from tests.support.ports import free_port
+from tests.support.processes import SERVE_OUR_REGISTRY, RegistryServer, ServerProcess
 from tests.support.registry_client import RegistryClient
 from tests.support.tls_servers import TlsRegistryServer
 from tests.support.tools import REPOSITORY_ROOT

@@ -19,7 +19,8 @@ from typing_extensions import override
 
 from tests.support.clients import CommandLineClient
 from tests.support.oci import digest_of
-from tests.support.processes import ServerProcess, free_port
+from tests.support.ports import free_port
+from tests.support.processes import ServerProcess
 from tests.support.tools import find_tool
 
 _ANSWER_TIMEOUT_SECONDS = 5

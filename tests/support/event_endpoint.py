@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from aiohttp import web
 
-from tests.support.processes import free_port
+from tests.support.ports import free_port
 
 
 @dataclass(frozen=True)

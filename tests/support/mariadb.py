@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import pymysql
 
-from tests.support.processes import free_port
+from tests.support.ports import free_port
 
 _START_SECONDS_MAX: Final = 60.0
 _POLL_SECONDS: Final = 0.05

@@ -9,7 +9,6 @@ import http.client
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from tests.support.ports import free_port
 from tests.support.server_template import Fork, template
 from tests.support.tools import REPOSITORY_ROOT, find_tool
 
@@ -27,14 +27,6 @@ END_TIMEOUT_SECONDS = 5.0
 SHARED_SECRET = "the secret that all replicas of a test share"
 
 SERVE_OUR_REGISTRY = (sys.executable, "-m", "entrypoints.cli", "serve")
-
-
-def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 that is currently free."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class ServerError(Exception):

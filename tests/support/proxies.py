@@ -8,7 +8,8 @@ from typing import ClassVar
 from typing_extensions import override
 
 from tests.support.certificates import Pair
-from tests.support.processes import ServerProcess, free_port
+from tests.support.ports import free_port
+from tests.support.processes import ServerProcess
 from tests.support.tls_servers import answers_over_tls
 from tests.support.tools import REPOSITORY_ROOT, find_tool
 

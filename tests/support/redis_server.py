@@ -11,7 +11,7 @@ from typing import Any, Final, Self
 
 import redis
 
-from tests.support.processes import free_port
+from tests.support.ports import free_port
 
 _START_SECONDS_MAX: Final = 20.0
 

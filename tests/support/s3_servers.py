@@ -15,7 +15,7 @@ from werkzeug.serving import make_server
 from adapters.blob_storage.s3.listing import list_pages
 from adapters.blob_storage.s3.multipart import list_uploads
 from adapters.blob_storage.s3.storage import S3BlobStorage
-from tests.support.processes import free_port
+from tests.support.ports import free_port
 
 
 @contextmanager

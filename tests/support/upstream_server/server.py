@@ -17,7 +17,7 @@ from aiohttp import web
 
 from tests.support.certificates import Pair
 from tests.support.oci import OCI_INDEX
-from tests.support.processes import free_port
+from tests.support.ports import free_port
 from tests.support.upstream_server.content import Repository, UpstreamContent
 from tests.support.upstream_server.faults import UpstreamFaults
 from tests.support.upstream_server.sign_in import SignIn

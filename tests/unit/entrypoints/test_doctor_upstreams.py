@@ -16,7 +16,7 @@ from core.pull_through.origins import Origins
 from entrypoints.doctor.context import DoctorContext
 from entrypoints.doctor.upstreams import check_upstreams
 from tests.support.certificates import Authority
-from tests.support.processes import free_port
+from tests.support.ports import free_port
 from tests.support.upstream_server import UpstreamServer
 
 HUB = "https://registry-1.docker.io"
