@@ -246,7 +246,7 @@ def _match_extension(name: str, component: str, module: str) -> Target | None:
 
 
 _OCI_DOCUMENT: Final = "https://github.com/opencontainers/distribution-spec/blob/main/extensions/_oci.md"
-_OWN_DOCUMENT: Final = "docs/api.md"
+_OWN_DOCUMENT: Final = "https://github.com/domeos/docker-registry-driver-sohustorage/blob/HEAD/docs/api.md"
 
 
 @dataclass(frozen=True, slots=True)

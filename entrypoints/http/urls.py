@@ -1,6 +1,6 @@
 """URLs in responses: absolute, as distribution's clients require, and correct behind any proxy."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote, urlencode
 
@@ -9,6 +9,9 @@ from aiohttp import web
 from core.model.digest import Digest
 from core.model.names import RepositoryName
 from entrypoints.http.keys import CLIENT
+from entrypoints.http.trails import bounded
+
+_Query = Mapping[str, str | int | Sequence[str] | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +55,28 @@ class UrlBuilder:
             links.append(_link(request, {**query, "last": following}, "next"))
         return {"Link": ", ".join(links)} if links else {}
 
+    def pages_around(
+        self, request: web.BaseRequest, *, following: str | None, **query: str | int | None
+    ) -> dict[str, str]:
+        """Return the `Link` header of a list whose pages begin at positions: its first, previous and next page.
+
+        The links carry the positions of the pages before (`entrypoints.http.trails`). A page has no link to the
+        previous one if it is the first, if the client wrote the position itself, or if the trail ends.
+
+        Args:
+            request: the request, whose `last` is the position of this page.
+            following: the position of the next page; None if there is none.
+            query: the other parameters of the request.
+        """
+        last = request.query.get("last", "")
+        trail = bounded(request.query.getall("trail", ())) if last else ()
+        links = [_link(request, query, "first")] if last else []
+        if trail:
+            links.append(_link(request, {**query, "last": trail[-1] or None, "trail": trail[:-1]}, "prev"))
+        if following is not None:
+            links.append(_link(request, {**query, "last": following, "trail": bounded([*trail, last])}, "next"))
+        return {"Link": ", ".join(links)} if links else {}
+
     def root(self, request: web.BaseRequest) -> str:
         """Return the URL of the registry, ending with a slash; absolute if the request has a valid host."""
         if self.host:
@@ -65,7 +90,7 @@ class UrlBuilder:
         return self.prefix if self.relative and not self.host else self.root(request)
 
 
-def _link(request: web.BaseRequest, query: Mapping[str, str | int | None], relation: str) -> str:
-    pairs = sorted((key, str(value)) for key, value in query.items() if value is not None)
+def _link(request: web.BaseRequest, query: _Query, relation: str) -> str:
+    pairs = [(key, value) for key, value in sorted(query.items()) if value is not None]
     # Encode the client's path again: it must not be able to end the <…> of the header.
-    return f'<{quote(request.path)}?{urlencode(pairs)}>; rel="{relation}"'
+    return f'<{quote(request.path)}?{urlencode(pairs, doseq=True)}>; rel="{relation}"'

@@ -20,6 +20,7 @@ from core.model.access import AccessPolicy, Rule, RuleAction
 from core.model.digest import Digest
 from entrypoints.http.app import create_app
 from tests.http.conftest import SECRET, operations_on
+from tests.support.links import links_of
 from tests.support.scripted_registry import IMAGES, ChangeOf, ScriptedChange, ScriptedRegistry
 
 VISIBLE = ("b/app", "b/web", "d/app")
@@ -115,16 +116,11 @@ async def assert_same_answers(one: TestClient[Any, Any], other: TestClient[Any, 
         assert await answer(other, path) == (status, headers, body), path
         if etag := headers.get("ETag"):
             assert await answer(one, path, etag) == await answer(other, path, etag), path
-        following = next_page(headers.get("Link", ""))
+        following = links_of(headers.get("Link")).get("next")
         if following is None:
             break
         path = following
     return status
-
-
-def next_page(link: str) -> str | None:
-    found = [part for part in link.split(", ") if 'rel="next"' in part]
-    return found[0].partition("<")[2].partition(">")[0] if found else None
 
 
 @settings(max_examples=30)

@@ -29,6 +29,7 @@ from tests.http.conftest import SECRET, build_registry, job_control, operations_
 from tests.http.test_trash_api import ListAuditLog, ask, get
 from tests.support.core_services import NOW, CoreServices
 from tests.support.faulty_blob_storage import FaultyBlobStorage
+from tests.support.links import links_of
 from tests.support.simulated_time import SimulatedTime
 
 COLLECTION = "/v2/_sohu/registry/collection"
@@ -222,12 +223,13 @@ async def test_findings_are_shown_page_by_page(start, services):
     for some in (keys[:3], keys[3:]):
         findings = [Finding(kind=Kind.CORRUPT_DATA, key=key, detail="damaged") for key in some]
         await operations.findings.save(checkpoint, findings)
-    found, path, document = [], f"{VERIFICATION}?n=2", {}
+    found, document = [], {}
+    path: str | None = f"{VERIFICATION}?n=2"
     while path:
         document, link = await get(api, path)
         assert len(document["findings"]) <= 2
         found += [finding["key"] for finding in document["findings"]]
-        path = link and link.removeprefix("<").removesuffix('>; rel="next"')
+        path = links_of(link).get("next")
     assert found == keys
     assert document["checkpoint"] == {
         "phase": "data",

@@ -12,6 +12,7 @@ from core.model.access import OPEN
 from core.model.digest import Digest
 from core.model.names import RepositoryName, Tag
 from tests.http.test_hidden_repositories import serve
+from tests.support.links import links_of
 from tests.support.scripted_registry import IMAGES, LAYERS, ChangeOf, ScriptedChange, ScriptedRegistry
 
 NAME = "team/app"
@@ -56,8 +57,7 @@ class Pages:
         async with self._client.get(path) as response:
             assert response.status == 200, await response.text()
             document = await response.json()
-            parts = [part for part in response.headers.get("Link", "").split(", ") if part]
-        self.links = {part.partition('rel="')[2][:-1]: part[1:].partition(">")[0] for part in parts}
+            self.links = links_of(response.headers.get("Link"))
         return [item.get("name") or f"{item['repository']}:{item.get('tag', '')}" for item in document[self._member]]
 
 

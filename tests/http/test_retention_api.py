@@ -12,6 +12,7 @@ from entrypoints.http.routes import match
 from tests.http.conftest import error_codes
 from tests.http.test_trash_api import IMAGE, NEW, ask, get, push
 from tests.support.core_services import NOW, CoreServices
+from tests.support.links import links_of
 
 ALL = "/v2/_sohu/registry/retention"
 RULES = (RetentionRule(repositories=("team/*",), keep_last=1),)
@@ -48,12 +49,13 @@ async def test_plan_shows_which_tags_would_go_and_why(api, services):
 async def test_pages_show_each_repository_once(api):
     names = [f"team/{number}" for number in range(5)]
     await fill(api, "a", *names, "z")
-    found, path = [], f"{ALL}?n=2"
+    found = []
+    path: str | None = f"{ALL}?n=2"
     while path:
         document, link = await get(api, path)
         assert len(document["repositories"]) <= 2
         found += [plan["repository"] for plan in document["repositories"]]
-        path = link and link.removeprefix("<").removesuffix('>; rel="next"')
+        path = links_of(link).get("next")
     assert found == names
     assert await get(api, f"{ALL}?n=0") == ({"repositories": []}, None)
 

@@ -14,6 +14,7 @@ from core.summaries.search import OPENED_MAX
 from tests.http.conftest import error_codes
 from tests.support.content import image_manifest
 from tests.support.htpasswd import basic, write_htpasswd
+from tests.support.links import links_of
 
 URL = "/v2/_sohu/registry/search"
 ALICE, BOB = {"Authorization": basic("alice", "secret")}, {"Authorization": basic("bob", "b")}
@@ -42,11 +43,12 @@ async def get(api, path, headers=None, **query):
 async def search(api, text, headers=None, **query):
     """Return the texts of all pages, each a list."""
     pages = []
-    path, parameters = URL, {"q": text, **query}
+    path: str | None = URL
+    parameters = {"q": text, **query}
     while path:
         body, answered = await get(api, path, headers, **parameters)
         pages.append([":".join(filter(None, (hit["repository"], hit.get("tag")))) for hit in body["results"]])
-        path, parameters = answered.get("Link", "").removeprefix("<").removesuffix('>; rel="next"'), {}
+        path, parameters = links_of(answered.get("Link")).get("next"), {}
     return pages
 
 
@@ -76,7 +78,7 @@ async def test_pages_follow_links(start):
     api.root = api.root.removesuffix("/registry")
     body, headers = await get(api, f"/registry{URL}", q="tag:v*", n=3)
     assert len(body["results"]) == 3
-    assert headers["Link"] == f'</registry{URL}?last=b%3Av1&n=3&q=tag%3Av%2A>; rel="next"'
+    assert headers["Link"] == f'</registry{URL}?last=b%3Av1&n=3&q=tag%3Av%2A&trail=>; rel="next"'
 
 
 async def test_pages_are_short_when_much_is_opened(api):

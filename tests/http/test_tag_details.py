@@ -1,6 +1,7 @@
 """`GET /v2/<name>/_sohu/registry/tags`, `GET /v2/_sohu/registry/repositories`, and the lists of extensions."""
 
 import json
+import tomllib
 from dataclasses import replace
 from urllib.parse import urlencode
 
@@ -18,6 +19,8 @@ from entrypoints.http.routes import ENDPOINTS
 from tests.http.conftest import error_codes
 from tests.support.content import descriptor, image_index, image_manifest
 from tests.support.htpasswd import basic, write_htpasswd
+from tests.support.links import links_of
+from tests.support.tools import REPOSITORY_ROOT
 
 OCI = media_types.OCI_MANIFEST
 TAGS = "/v2/team/app/_sohu/registry/tags"
@@ -58,8 +61,7 @@ async def read_pages(api, path, member):
 
 
 def links(headers):
-    found = [part.split("; ") for part in headers.get("Link", "").split(", ") if part]
-    return {relation.removeprefix('rel="').removesuffix('"'): url[1:-1] for url, relation in found}
+    return links_of(headers.get("Link"))
 
 
 async def test_tags_have_details(api):
@@ -248,7 +250,10 @@ async def test_extensions_are_announced(api):
     found = {extension["name"]: extension["endpoints"] for extension in body["extensions"]}
     assert "/v2/_oci/ext/discover" in found["_oci"]
     assert REPOSITORIES in found["_sohu"]
-    assert all(extension["description"] and extension["url"] for extension in body["extensions"])
+    project = tomllib.loads((REPOSITORY_ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert all(extension["description"] and extension["url"].startswith("https://") for extension in body["extensions"])
+    [ours] = [extension["url"] for extension in body["extensions"] if extension["name"] == "_sohu"]
+    assert ours == f"{project['urls']['Homepage']}/blob/HEAD/docs/api.md"
     body, _ = await get(api, "/v2/team/app/_oci/ext/discover")
     found = {extension["name"]: extension["endpoints"] for extension in body["extensions"]}
     assert TAGS in found["_sohu"]

@@ -16,6 +16,7 @@ from entrypoints.http.authentication import accesses_of
 from entrypoints.http.routes import Resource, match
 from tests.http.conftest import error_codes
 from tests.support.content import image_manifest
+from tests.support.links import links_of
 
 ALL = "/v2/_sohu/registry/trash"
 IMAGE = image_manifest(b"{}", [b"layer"])
@@ -80,7 +81,7 @@ async def all_pages(api, path):
         document, link = await get(api, path)
         sizes.append(len(document["entries"]))
         found += [entry["entry"] for entry in document["entries"]]
-        path = link and link.removeprefix("<").removesuffix('>; rel="next"')
+        path = links_of(link).get("next")
     return found, sizes
 
 

@@ -19,6 +19,7 @@ from core.usage.records import UsageRecords
 from entrypoints.jobs.usage import usage_work
 from tests.http.conftest import error_codes
 from tests.support.content import image_manifest
+from tests.support.links import links_of
 
 URL = "/v2/_sohu/registry/usage"
 AT = datetime(2026, 11, 29, 20, tzinfo=UTC)
@@ -90,7 +91,7 @@ async def test_repositories_are_listed_page_by_page(api, services):
     while path:
         document, link = await get(api, path)
         found += [each["name"] for each in document["byRepository"]]
-        path = link.partition(">")[0][1:] if link else None
+        path = links_of(link).get("next")
     assert found == ["a", "b", "c/d"]
     document, link = await get(api, f"{URL}?n=0")
     assert (document["byRepository"], link) == ([], None)

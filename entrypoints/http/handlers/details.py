@@ -11,7 +11,7 @@ from core.registry.facade import Registry
 from core.summaries.paging import Cut
 from core.summaries.repository_list import RepositoryQuery
 from core.summaries.tag_list import TagQuery
-from entrypoints.http.handlers.base import json_response, revalidated
+from entrypoints.http.handlers.base import revalidated
 from entrypoints.http.keys import CALLER, NAMESPACE
 from entrypoints.http.routes import Target, extensions
 from entrypoints.http.urls import UrlBuilder
@@ -61,7 +61,7 @@ class DetailHandlers:
             self._links(request, page.previous, page.following, "sort", "q"),
         )
 
-    async def extensions(self, _request: web.Request, target: Target) -> web.StreamResponse:
+    async def extensions(self, request: web.Request, target: Target) -> web.StreamResponse:
         """List the extensions (OCI distribution-spec, `extensions/_oci.md`)."""
         if target.name:
             RepositoryName(target.name)
@@ -75,7 +75,7 @@ class DetailHandlers:
             }
             for extension in extensions(of_repository=bool(target.name))
         ]
-        return json_response({"extensions": found})
+        return revalidated(request, {"extensions": found}, {})
 
     def _links(
         self, request: web.Request, previous: str | None, following: str | None, *repeated: str

@@ -6,7 +6,7 @@ from typing_extensions import override
 from core.model.pagination import parse_page_size
 from core.verification.journal import Journal
 from entrypoints.documents import checkpoint_document, job_document
-from entrypoints.http.handlers.base import json_response
+from entrypoints.http.handlers.base import json_response, revalidated
 from entrypoints.http.handlers.bodies import require_action
 from entrypoints.http.routes import Right, Target
 from entrypoints.http.runtime_flags import RuntimeFlags
@@ -21,9 +21,9 @@ class JobHandlers:
         self._control = control
         self._flags = flags
 
-    async def get(self, _request: web.Request, _target: Target) -> web.StreamResponse:
+    async def get(self, request: web.Request, _target: Target) -> web.StreamResponse:
         """Show whether the job runs, and the result of the last run."""
-        return json_response(await self._document())
+        return revalidated(request, await self._document(), {})
 
     async def post(self, request: web.Request, _target: Target) -> web.StreamResponse:
         """Start a run that continues after the response."""
@@ -51,10 +51,10 @@ class VerificationHandlers(JobHandlers):
         """Show whether the job runs, its progress, and a page of the findings of the current or last run."""
         n, last = parse_page_size(request.query.get("n")), request.query.get("last", "")
         page = await self._findings.page(n=n, last=last)
-        headers = {"Link": self._urls.next_page(request, n=n, last=page.last)} if page.last else {}
+        headers = self._urls.pages_around(request, following=page.last or None, n=n)
         checkpoint = await self._findings.peek()
         document = await self._document() | {
             "checkpoint": checkpoint and checkpoint_document(checkpoint),
             "findings": [finding.as_json() for finding in page.findings],
         }
-        return json_response(document, headers=headers)
+        return revalidated(request, document, headers)

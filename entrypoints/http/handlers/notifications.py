@@ -7,7 +7,7 @@ from aiohttp import web
 from core.errors import InvalidInputError
 from core.notifications.queues import queue_state, replay
 from entrypoints.documents import queue_document
-from entrypoints.http.handlers.base import json_response
+from entrypoints.http.handlers.base import json_response, revalidated
 from entrypoints.http.handlers.bodies import require_action
 from entrypoints.http.operations import Operations
 from entrypoints.http.routes import Target
@@ -22,12 +22,12 @@ class NotificationHandlers:
     def __init__(self, operations: Operations) -> None:
         self._operations = operations
 
-    async def get(self, _request: web.Request, _target: Target) -> web.StreamResponse:
+    async def get(self, request: web.Request, _target: Target) -> web.StreamResponse:
         """Show how many events wait or were given up, for each endpoint."""
         outbox, configured = self._operations.outbox, self._operations.endpoint_names()
         states = [await queue_state(outbox, name) for name in sorted(configured | await outbox.endpoints())]
         endpoints = [queue_document(state, is_configured=state.endpoint in configured) for state in states]
-        return json_response({"endpoints": endpoints})
+        return revalidated(request, {"endpoints": endpoints}, {})
 
     async def post(self, request: web.Request, _target: Target) -> web.StreamResponse:
         """Deliver dead letters again, of one endpoint or of all."""

@@ -8,7 +8,7 @@ from config.durations import parse_span
 from core.coordination.read_only import REASON_LENGTH_MAX, ReadOnly, switch_off, switch_on
 from core.errors import InvalidInputError
 from entrypoints.documents import read_only_document
-from entrypoints.http.handlers.base import json_response
+from entrypoints.http.handlers.base import json_response, revalidated
 from entrypoints.http.handlers.bodies import read_document
 from entrypoints.http.keys import AUDIT_REASON, CALLER
 from entrypoints.http.operations import Operations
@@ -23,13 +23,11 @@ class ReadOnlyHandlers:
         self._operations = operations
         self._flags = flags
 
-    async def get(self, _request: web.Request, _target: Target) -> web.StreamResponse:
+    async def get(self, request: web.Request, _target: Target) -> web.StreamResponse:
         """Show whether the registry is read-only, why, and for how long."""
-        switch = self._operations.read_only
-        await switch.look()
-        return json_response(read_only_document(switch, configured=self._flags.configured_reason))
+        return revalidated(request, await self._document(), {})
 
-    async def put(self, request: web.Request, target: Target) -> web.StreamResponse:
+    async def put(self, request: web.Request, _target: Target) -> web.StreamResponse:
         """Make all replicas read-only."""
         document = await read_document(request, {"reason": str, "duration": str})
         reason = _reason(document.get("reason"))
@@ -38,12 +36,17 @@ class ReadOnlyHandlers:
         by = request[CALLER].principal.name
         mode = ReadOnly(reason=reason, by=by, seconds=seconds, id=uuid.uuid4().hex)
         await switch_on(self._operations.storage, mode)
-        return await self.get(request, target)
+        return json_response(await self._document())
 
-    async def delete(self, request: web.Request, target: Target) -> web.StreamResponse:
+    async def delete(self, _request: web.Request, _target: Target) -> web.StreamResponse:
         """Let all replicas accept changes again."""
         await switch_off(self._operations.storage)
-        return await self.get(request, target)
+        return json_response(await self._document())
+
+    async def _document(self) -> dict[str, object]:
+        switch = self._operations.read_only
+        await switch.look()
+        return read_only_document(switch, configured=self._flags.configured_reason)
 
 
 def _reason(text: str | None) -> str:

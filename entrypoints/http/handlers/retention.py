@@ -15,7 +15,7 @@ from core.model.pagination import parse_page_size
 from core.retention.pulls import Pulls
 from core.retention.service import RetentionService
 from entrypoints.documents import plan_document
-from entrypoints.http.handlers.base import json_response
+from entrypoints.http.handlers.base import revalidated
 from entrypoints.http.routes import Target
 from entrypoints.http.urls import UrlBuilder
 
@@ -44,15 +44,13 @@ class RetentionHandlers:
         """Show the plans of all repositories to which a rule applies."""
         n, last = parse_page_size(request.query.get("n")), request.query.get("last", "")
         page = await self._retention.page(await self._known_pulls(), n=n, after=last)
-        headers = {}
-        if page.last:
-            headers["Link"] = self._urls.next_page(request, n=n, last=page.last)
-        return json_response({"repositories": [plan_document(plan) for plan in page.plans]}, headers=headers)
+        headers = self._urls.pages_around(request, following=page.last or None, n=n)
+        return revalidated(request, {"repositories": [plan_document(plan) for plan in page.plans]}, headers)
 
-    async def get(self, _request: web.Request, target: Target) -> web.StreamResponse:
+    async def get(self, request: web.Request, target: Target) -> web.StreamResponse:
         """Show the plan of one repository."""
         name = RepositoryName(target.name)
-        return json_response(plan_document(await self._retention.plan(name, await self._known_pulls())))
+        return revalidated(request, plan_document(await self._retention.plan(name, await self._known_pulls())), {})
 
     async def _known_pulls(self) -> Pulls | None:
         async with self._reading:

@@ -13,7 +13,7 @@ from core.model.pagination import parse_page_size
 from core.registry.facade import Registry
 from core.summaries.query import Facts, parse_query
 from core.summaries.search import HITS_MAX, Search
-from entrypoints.http.handlers.base import json_response
+from entrypoints.http.handlers.base import json_response, revalidated
 from entrypoints.http.keys import CALLER
 from entrypoints.http.routes import Target
 from entrypoints.http.urls import UrlBuilder
@@ -44,11 +44,12 @@ class SearchHandlers:
         n = parse_page_size(request.query.get("n"))
         names = self._catalog.reader(sees=request[CALLER].sees)
         page = await self._search.page(query, names=names, n=n, last=request.query.get("last", ""))
-        headers = {}
-        if page.last is not None:
-            headers["Link"] = self._urls.next_page(request, q=text, n=n, last=page.last)
         document = {"results": [hit.as_json() for hit in page.hits]}
-        return json_response(document if page.is_complete else {**document, "incomplete": True}, headers=headers)
+        return revalidated(
+            request,
+            document if page.is_complete else {**document, "incomplete": True},
+            self._urls.pages_around(request, following=page.last, q=text, n=n),
+        )
 
     async def search_v1(self, request: web.Request, _target: Target) -> web.StreamResponse:
         """Search repositories by name, as v1 registries do; terms with a field select by tags and contents."""

@@ -15,7 +15,7 @@ from core.registry.facade import Registry
 from core.trash.entry import kind_of
 from entrypoints.documents import discard_document, removal_document, restoration_document
 from entrypoints.http.actors import actor_of
-from entrypoints.http.handlers.base import json_response
+from entrypoints.http.handlers.base import json_response, revalidated
 from entrypoints.http.handlers.bodies import require_action
 from entrypoints.http.routes import Target
 from entrypoints.http.urls import UrlBuilder
@@ -39,16 +39,14 @@ class TrashHandlers:
             raise PaginationInvalidError("last must be an entry of the trash")
         trash = self._registry.trash
         page = await trash.page(n=n, last=last, repository=RepositoryName(wanted) if wanted else None)
-        headers = {}
-        if page.has_more:
-            repository = None if target.name else wanted or None
-            last = page.items[-1].entry.id
-            headers["Link"] = self._urls.next_page(request, n=n, last=last, repository=repository)
+        following = page.items[-1].entry.id if page.has_more else None
+        repository = None if target.name else wanted or None
+        headers = self._urls.pages_around(request, following=following, n=n, repository=repository)
         entries = [
             removal_document(removal, expires_at=trash.expires_at(removal.entry), tags_max=_TAGS_MAX)
             for removal in page.items
         ]
-        return json_response({"entries": entries}, headers=headers)
+        return revalidated(request, {"entries": entries}, headers)
 
     async def restore(self, request: web.Request, target: Target) -> web.StreamResponse:
         """Restore an entry."""

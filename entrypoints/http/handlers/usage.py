@@ -11,7 +11,7 @@ from core.model.names import RepositoryName
 from core.model.pagination import parse_page_size
 from core.store.repositories import require_repository
 from core.usage.records import parse_position, position_of
-from entrypoints.http.handlers.base import json_response
+from entrypoints.http.handlers.base import revalidated
 from entrypoints.http.handlers.jobs import JobHandlers
 from entrypoints.http.keys import CALLER
 from entrypoints.http.operations import Operations
@@ -41,15 +41,15 @@ class UsageHandlers(JobHandlers):
         position = parse_position(after)
         if after and position is None:
             raise PaginationInvalidError("last must come from a link")
-        document, headers = await self._document(), {}
+        document = await self._document()
         measured = await self._records.last()
         if measured is None:
-            return json_response(document | {"usage": None, "byRepository": []})
+            return revalidated(request, document | {"usage": None, "byRepository": []}, {})
         page = measured.page(n, position)
-        if page.has_more and page.items:
-            headers["Link"] = self._urls.next_page(request, n=n, last=position_of(page.items[-1]))
+        following = position_of(page.items[-1]) if page.has_more and page.items else None
+        headers = self._urls.pages_around(request, following=following, n=n)
         items = [usage.as_json() for usage in page.items]
-        return json_response(document | {"usage": measured.store, "byRepository": items}, headers=headers)
+        return revalidated(request, document | {"usage": measured.store, "byRepository": items}, headers)
 
     async def of_repository(self, request: web.Request, target: Target) -> web.StreamResponse:
         """Return the use of one repository at the last measurement."""
@@ -58,7 +58,7 @@ class UsageHandlers(JobHandlers):
         measured = await self._records.last()
         usage = measured.repository(name) if measured is not None else None
         if measured is None or usage is None:
-            return json_response({"name": name})
+            return revalidated(request, {"name": name}, {})
         document: dict[str, object] = {
             "name": name,
             "measuredAt": measured.store["measuredAt"],
@@ -69,4 +69,4 @@ class UsageHandlers(JobHandlers):
         if caller.policy.allows(caller.principal, ADMINISTRATION):
             # Others would learn whether repositories that they may not see contain the same content.
             document |= {"ownBytes": usage.own, "sharedBytes": usage.shared}
-        return json_response(document)
+        return revalidated(request, document, {})
