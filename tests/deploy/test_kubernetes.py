@@ -1,64 +1,23 @@
-"""The chart and its rendered manifests match this version of the registry and are hardened."""
+"""The rendered manifests match this version of the registry and are hardened."""
 
 import json
 import re
-import subprocess
-from pathlib import Path
-from typing import Any
 
-import jsonschema
 import pytest
-import yaml
 
-from config.loader import Loaded, load
 from config.settings import AuthKind, CatalogBackend, StorageKind
 from entrypoints.http.probes import ALIVE_PATH, READY_PATH
 from tests.support.deployments import DEPLOY, documents, of_kind
+from tests.support.manifests import SECRETS, Manifests, container_of, load_as_the_pod_would, pod_of
 from tests.support.tools import REPOSITORY_ROOT
 
-CHART = DEPLOY / "helm" / "registry"
 RENDERED = sorted((DEPLOY / "kubernetes").glob("*.yaml"))
-SETS = sorted((CHART / "ci").glob("*-values.yaml"))
 MOUNTED = "/etc/registry/config/config.yml"
-SECRETS = {
-    "http-secret": "what an operator made with openssl",
-    "access-key": "an-access-key",
-    "secret-key": "a-secret-key",
-    "mysql-dsn": "registry:password@tcp(mariadb:3306)/registry",
-    "redis-password": "a-password",
-}
 
 
 @pytest.fixture(params=RENDERED, ids=lambda path: path.stem)
-def manifests(request: pytest.FixtureRequest) -> list[dict[str, Any]]:
+def manifests(request: pytest.FixtureRequest) -> Manifests:
     return documents(request.param)
-
-
-def pod_of(manifests: list[dict[str, Any]]) -> dict[str, Any]:
-    pod: dict[str, Any] = of_kind(manifests, "Deployment")["spec"]["template"]["spec"]
-    return pod
-
-
-def container_of(manifests: list[dict[str, Any]]) -> dict[str, Any]:
-    [container] = pod_of(manifests)["containers"]
-    return container
-
-
-def load_as_the_pod_would(manifests: list[dict[str, Any]], folder: Path) -> Loaded:
-    """Load the configuration of the ConfigMap with the variables of the container."""
-    path = folder / "config.yml"
-    path.write_text(of_kind(manifests, "ConfigMap")["data"]["config.yml"])
-    environ = {}
-    for variable in container_of(manifests)["env"]:
-        environ[variable["name"]] = SECRETS[variable["valueFrom"]["secretKeyRef"]["key"]]
-    return load(str(path), environ=environ)
-
-
-def test_manifests_match_the_chart():
-    digest = subprocess.check_output(REPOSITORY_ROOT / "scripts" / "chart-digest", text=True, timeout=30).strip()
-    assert [path.stem for path in RENDERED] == [path.name.removesuffix("-values.yaml") for path in SETS]
-    for path in RENDERED:
-        assert f"# chart: {digest}" in path.read_text().splitlines()[:2], "run scripts/render-kubernetes"
 
 
 def test_configuration_is_understood(manifests, tmp_path):
@@ -166,43 +125,3 @@ def test_volume_that_one_pod_may_write_to_is_never_shared():
     assert of_kind(manifests, "PersistentVolumeClaim")["spec"]["accessModes"] == ["ReadWriteOnce"]
     assert of_kind(manifests, "Deployment")["spec"]["replicas"] == 1
     assert of_kind(manifests, "Deployment")["spec"]["strategy"] == {"type": "Recreate"}
-
-
-def values(path: Path | None = None) -> dict[str, Any]:
-    merged: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
-    for key, value in (yaml.safe_load(path.read_text()) if path else {}).items():
-        merged[key] = {**merged[key], **value} if isinstance(value, dict) else value
-    return merged
-
-
-def schema() -> dict[str, Any]:
-    document: dict[str, Any] = json.loads((CHART / "values.schema.json").read_text())
-    jsonschema.Draft7Validator.check_schema(document)
-    return document
-
-
-@pytest.mark.parametrize("path", [None, *SETS], ids=lambda path: path.stem if path else "defaults")
-def test_values_satisfy_their_schema(path):
-    jsonschema.validate(values(path), schema())
-
-
-def test_schema_knows_exactly_the_values():
-    assert set(schema()["properties"]) - {"global"} == set(values())
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"replicas": 0},
-        {"workers": 0},
-        {"storage": {"type": "gcs"}},
-        {"secrets": {"httpSecret": "short"}},
-        {"replicaCount": 3},
-        {"image": {"repository": ""}},
-        {"ingress": {"enabled": "yes"}},
-    ],
-    ids=str,
-)
-def test_wrong_values_are_refused(wrong):
-    with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate({**values(), **wrong}, schema())

@@ -56,6 +56,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- if and .Values.redis.enabled (not .Values.redis.addrs) -}}
 {{- fail "redis.addrs is missing; it is required by redis.enabled" -}}
 {{- end -}}
+{{- if and .Values.metrics.enabled (eq (int .Values.metrics.port) 5000) -}}
+{{- fail "metrics.port: 5000 is the port of the registry itself" -}}
+{{- end -}}
+{{- if and .Values.autoscaling.enabled (gt (int .Values.autoscaling.minReplicas) (int .Values.autoscaling.maxReplicas)) -}}
+{{- fail "autoscaling.minReplicas is larger than autoscaling.maxReplicas" -}}
+{{- end -}}
 {{- end -}}
 
 {{/* The configuration file as a mapping, without secrets, which are set as variables. */}}
