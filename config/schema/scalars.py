@@ -24,6 +24,8 @@ E = TypeVar("E", bound=StrEnum)
 _TRUE: Final = frozenset({"true", "yes", "on"})
 _FALSE: Final = frozenset({"false", "no", "off"})
 _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,18}")
+_PLACEHOLDER: Final = "CHANGE-ME"
+"""A part of every placeholder for a secret in the files below `deploy/`."""
 
 
 class Leaf(Key[T]):
@@ -113,6 +115,8 @@ class SecretText(Leaf[Secret]):
     @override
     def read(self, scalar: Scalar) -> Secret:
         problem = self.check(scalar.text) if self.check and scalar.text else None
+        if not problem and _PLACEHOLDER in scalar.text:
+            problem = f"is a placeholder from an example ({_PLACEHOLDER}): set a secret of your own"
         if problem:
             raise ValidationError(problem)
         return Secret(scalar.text)

@@ -31,7 +31,7 @@ def test_every_file_names_the_image_of_this_version() -> None:
     }
     files = {name for name, _ in named}
     assert {"Dockerfile", "Makefile", "README.md", "README.zh-CN.md", "deploy/compose/compose.yaml"} <= files
-    assert {"deploy/kubernetes/scs.yaml", "deploy/compose/example.env", "docs/deployment.md"} <= files
+    assert {"deploy/kubernetes/scs/registry.yaml", "deploy/compose/example.env", "docs/deployment.md"} <= files
     assert [entry for entry in named if entry[1] != f"{DISTRIBUTION}:{VERSION}"] == []
 
 

@@ -1,21 +1,22 @@
 """The rendered manifests match this version of the registry and are hardened."""
 
-import json
 import re
 
 import pytest
+import yaml
 
 from config.settings import AuthKind, CatalogBackend, StorageKind
 from entrypoints.http.probes import ALIVE_PATH, READY_PATH
-from tests.support.deployments import DEPLOY, documents, of_kind
+from tests.support.deployments import DEPLOY, documents, of_kind, parse_documents
+from tests.support.kubernetes_types import problems_of
 from tests.support.manifests import SECRETS, Manifests, container_of, load_as_the_pod_would, pod_of
 from tests.support.tools import REPOSITORY_ROOT
 
-RENDERED = sorted((DEPLOY / "kubernetes").glob("*.yaml"))
+RENDERED = sorted((DEPLOY / "kubernetes").glob("*/registry.yaml"))
 MOUNTED = "/etc/registry/config/config.yml"
 
 
-@pytest.fixture(params=RENDERED, ids=lambda path: path.stem)
+@pytest.fixture(params=RENDERED, ids=lambda path: path.parent.name)
 def manifests(request: pytest.FixtureRequest) -> Manifests:
     return documents(request.param)
 
@@ -92,18 +93,44 @@ def test_pod_has_time_to_drain(manifests, tmp_path):
     assert pod_of(manifests)["terminationGracePeriodSeconds"] >= drain + pause + 10
 
 
-def test_secrets_are_in_secret_objects_only(manifests):
-    made = [each for each in manifests if each["kind"] == "Secret"]
-    keys = {variable["valueFrom"]["secretKeyRef"]["key"] for variable in container_of(manifests)["env"]}
-    for secret in made:
-        assert keys == set(secret["stringData"])
-        for value in secret["stringData"].values():
-            others = [each for each in manifests if each["kind"] != "Secret"]
-            assert value not in json.dumps(others)
+def test_manifests_have_no_unknown_fields(manifests):
+    assert [problem for each in manifests for problem in problems_of(each)] == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("livenessProbe:", "livenessprobe:", "containers[0].livenessprobe: unknown field"),
+        ("maxSkew: 1", 'maxSkew: "1"', "topologySpreadConstraints[0].maxSkew: '1' is no number"),
+        ("replicas: 3", "replicas: true", "spec.replicas: True is no number"),
+        ("pathType: Prefix", "pathType: prefix", "paths[0].pathType: 'prefix' is none of"),
+        ("args: [serve, ", "args: serve #", "containers[0].args: must be a list"),
+        ("emptyDir:\n            sizeLimit: 1Gi", "emptyDir: true", "volumes[1].emptyDir: must be a mapping"),
+        ("apiVersion: policy/v1", "apiVersion: policy/v1beta1", "policy/v1beta1/PodDisruptionBudget: unknown kind"),
+        ("            - name: config\n", "            - x: config\n", "volumeMounts[0].name: is missing"),
+        ("  name: registry\n", "  name: registry\n  name: other\n", "repeated keys: ['name']"),
+    ],
+)
+def test_strict_reader_finds_mistakes(old, new, problem):
+    texts = [path.read_text() for path in RENDERED]
+    [text, *_] = [text.replace(old, new, 1) for text in texts if old in text]
+    try:
+        found = [each for manifest in parse_documents(text) for each in problems_of(manifest)]
+    except yaml.YAMLError as error:
+        found = [str(error)]
+    assert any(problem in each for each in found), found
+
+
+def test_manifests_contain_no_secret(manifests):
+    """A public secret would be used as it is; pods wait until the operator creates the one that they name."""
+    assert {each["kind"] for each in manifests}.isdisjoint({"Secret"})
+    references = [variable["valueFrom"]["secretKeyRef"] for variable in container_of(manifests)["env"]]
+    assert {each["name"] for each in references} == {"registry-secrets"}
+    assert {each["key"] for each in references} <= set(SECRETS)
 
 
 def test_scs_set_scales_and_survives_drains():
-    manifests = documents(DEPLOY / "kubernetes" / "scs.yaml")
+    manifests = documents(DEPLOY / "kubernetes" / "scs" / "registry.yaml")
     deployment, scaler = of_kind(manifests, "Deployment"), of_kind(manifests, "HorizontalPodAutoscaler")
     assert "replicas" not in deployment["spec"]
     assert scaler["spec"]["scaleTargetRef"]["name"] == deployment["metadata"]["name"]
@@ -115,13 +142,13 @@ def test_scs_set_scales_and_survives_drains():
 
 
 def test_s3_set_admits_only_named_namespaces():
-    policy = of_kind(documents(DEPLOY / "kubernetes" / "s3.yaml"), "NetworkPolicy")["spec"]
+    policy = of_kind(documents(DEPLOY / "kubernetes" / "s3" / "registry.yaml"), "NetworkPolicy")["spec"]
     assert [rule["ports"][0]["port"] for rule in policy["ingress"]] == ["registry", "metrics"]
     assert all(rule["from"] for rule in policy["ingress"])
 
 
 def test_volume_that_one_pod_may_write_to_is_never_shared():
-    manifests = documents(DEPLOY / "kubernetes" / "filesystem.yaml")
+    manifests = documents(DEPLOY / "kubernetes" / "filesystem" / "registry.yaml")
     assert of_kind(manifests, "PersistentVolumeClaim")["spec"]["accessModes"] == ["ReadWriteOnce"]
     assert of_kind(manifests, "Deployment")["spec"]["replicas"] == 1
     assert of_kind(manifests, "Deployment")["spec"]["strategy"] == {"type": "Recreate"}

@@ -10,8 +10,8 @@ from tests.support.deployments import DEPLOY
 from tests.support.tools import REPOSITORY_ROOT
 
 _SAMPLE = re.compile(
-    r"""(?:REGISTRY_HTTP_SECRET=|http-?secret:[ ]*)   # a variable, a Secret's key, a value of the chart
-        (?:"([^"]*)"|(<[^>]*>)|([^\s"{$,}…][^\s,}…]*))""",
+    r"""(?:REGISTRY_HTTP_SECRET=|http-?secret[:=][ ]*)   # a variable, a Secret's key, a value of the chart
+        (?:"([^"$]*)"|(<[^>]*>)|([^\s"{$,}…][^\s,}…]*))""",
     re.VERBOSE | re.IGNORECASE,
 )
 FILES = sorted(
@@ -29,7 +29,7 @@ def samples_in(path: Path) -> list[str]:
 
 def test_samples_are_found():
     files = {path.relative_to(REPOSITORY_ROOT).as_posix() for path in FILES if samples_in(path)}
-    assert files >= {"README.md", "README.zh-CN.md", "deploy/kubernetes/s3.yaml", "deploy/kubernetes/filesystem.yaml"}
+    assert files >= {"README.md", "README.zh-CN.md", "deploy/kubernetes/example/secrets.env"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(REPOSITORY_ROOT).as_posix())

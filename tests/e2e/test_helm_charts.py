@@ -40,4 +40,4 @@ def test_pushed_chart_is_pulled_and_rendered(helm_folder, registry, server) -> N
     values = CHART / "ci" / "scs-values.yaml"
     chosen = ("--values", str(values), "--skip-tests", "--kube-version", KUBERNETES)
     rendered = run_helm("template", "registry", address, *options, *chosen)
-    assert rendered == (DEPLOY / "kubernetes" / "scs.yaml").read_text().partition("\n")[2]
+    assert rendered == (DEPLOY / "kubernetes" / "scs" / "registry.yaml").read_text().partition("\n")[2]

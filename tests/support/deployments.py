@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from typing_extensions import override
 
 from tests.support.tools import REPOSITORY_ROOT
 
@@ -13,9 +14,25 @@ DEPLOY = REPOSITORY_ROOT / "deploy"
 _VARIABLE = re.compile(r"\$\$|\$\{([A-Z_]+)(?::([-?])([^}]*))?\}")
 
 
+class _StrictLoader(yaml.CSafeLoader):
+    """YAML without repeated keys, of which YAML's own loader takes the last and Kubernetes refuses all."""
+
+    @override
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        if repeated := {key for key in keys if keys.count(key) > 1}:
+            raise yaml.constructor.ConstructorError(None, None, f"repeated keys: {sorted(repeated)}", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def parse_documents(text: str) -> list[dict[str, Any]]:
+    """Return all documents of manifests, none of which has a key twice."""
+    return [document for document in yaml.load_all(text, Loader=_StrictLoader) if document]
+
+
 def documents(path: Path) -> list[dict[str, Any]]:
     """Return all documents of a manifest file."""
-    return [document for document in yaml.safe_load_all(path.read_text()) if document]
+    return parse_documents(path.read_text())
 
 
 def of_kind(manifests: list[dict[str, Any]], kind: str) -> dict[str, Any]:
