@@ -1,6 +1,7 @@
 """`auth: htpasswd`: users and bcrypt hashes in a file, which is read again when it changes."""
 
 import asyncio
+import hashlib
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +19,15 @@ from adapters.auth.groups import GroupFile
 from adapters.auth.watched_file import WatchedFile
 from core.errors import TooManyRequestsError
 from core.model.access import ANONYMOUS, Access, Principal
-from core.ports.authenticator import Asked, Authenticator, CredentialsInvalidError, CredentialSourceError, Fault
+from core.ports.authenticator import (
+    Account,
+    Accounts,
+    Asked,
+    Authenticator,
+    CredentialsInvalidError,
+    CredentialSourceError,
+    Fault,
+)
 
 _BCRYPT: Final = re.compile(rb"\$2[aby]\$(0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}")
 _PASSWORD_BYTES_MAX: Final = 72
@@ -28,6 +37,8 @@ WAITING_MAX: Final = 256
 """Maximum number of verifications that run or wait for a thread; further requests are answered with 429."""
 RETRY_AFTER_SECONDS: Final = 2
 _COST_DEFAULT: Final = 10
+_STAMP_LENGTH: Final = 16
+"""Length of a stamp, too short to test guesses of a hash with its 128 bits of salt."""
 _NO_USERS: Final = b"#\n"
 """Content assumed for a folder at the path: Debian's own configuration names one, and distribution starts with it."""
 
@@ -41,7 +52,7 @@ class _Users:
     """A hash that no password matches, at the median cost of the users' hashes."""
 
 
-class HtpasswdAuthenticator(Authenticator):
+class HtpasswdAuthenticator(Authenticator, Accounts):
     """Compares passwords with bcrypt hashes ($2a$, $2b$, $2y$), in a few threads.
 
     Recently verified credentials are compared by a keyed hash instead; that cache is cleared when the file changes.
@@ -104,11 +115,13 @@ class HtpasswdAuthenticator(Authenticator):
     def challenge(self, accesses: Sequence[Access], asked: Asked, fault: Fault | None) -> str:
         return format_challenge("Basic", [("realm", self._realm)])
 
-    async def recall(self, name: str) -> Principal | None:
-        """Return the current principal of a user, without a password; None if the user no longer exists."""
-        if name not in (await self._users()).hashes:
+    @override
+    async def account(self, name: str) -> Account | None:
+        hashed = (await self._users()).hashes.get(name)
+        if hashed is None:
             return None
-        return Principal(name=name, groups=await self._groups_of(name), has_credentials=True)
+        principal = Principal(name=name, groups=await self._groups_of(name), has_credentials=True)
+        return Account(principal=principal, stamp=hashlib.sha256(hashed).hexdigest()[:_STAMP_LENGTH])
 
     @override
     async def reload(self) -> None:

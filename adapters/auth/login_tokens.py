@@ -7,7 +7,7 @@ permissions: access rules are evaluated on every request.
 """
 
 import hmac
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Final, Self
@@ -23,6 +23,8 @@ from adapters.auth.token import format_scopes
 from core.model.access import Access, Principal
 from core.ports.authenticator import (
     TOKEN_PATH,
+    Account,
+    Accounts,
     Asked,
     Authenticator,
     CredentialsExpiredError,
@@ -36,24 +38,21 @@ LIFETIME: Final = timedelta(minutes=5)
 _ALGORITHM: Final = "HS256"
 _AUDIENCE: Final = "registry-login"
 
-Recall = Callable[[str], Awaitable[Principal | None]]
-"""Returns the current principal of the named user, or None if there is no such user."""
 
-
-class LoginTokenAuthenticator(Authenticator, TokenIssuer):
+class LoginTokenAuthenticator(Authenticator, TokenIssuer, Accounts):
     """Accepts its own tokens, and all credentials that `inner` accepts.
 
     Args:
         inner: verifies all other credentials; opened and closed with this authenticator.
-        recall: called for every token, so that a removed user loses access at once.
+        accounts: the users; asked for every token, so that a removed user loses access at once.
         secret: equal on all replicas.
         now: returns the current time, UTC-aware.
     """
 
-    def __init__(self, inner: Authenticator, *, recall: Recall, secret: bytes, now: Callable[[], datetime]) -> None:
+    def __init__(self, inner: Authenticator, *, accounts: Accounts, secret: bytes, now: Callable[[], datetime]) -> None:
         self.name = inner.name
         self._inner = inner
-        self._recall = recall
+        self._accounts = accounts
         # A derived key: nothing that is signed with the secret for another purpose may be valid as a token.
         self._key = OctKey.import_key(hmac.digest(secret, b"login tokens", "sha256"))
         self._now = now
@@ -111,13 +110,17 @@ class LoginTokenAuthenticator(Authenticator, TokenIssuer):
         return IssuedToken(token=token, issued_at=issued_at, lifetime_seconds=int(LIFETIME.total_seconds()))
 
     @override
+    async def account(self, name: str) -> Account | None:
+        return await self._accounts.account(name)
+
+    @override
     async def reload(self) -> None:
         await self._inner.reload()
 
     async def _principal(self, name: str) -> Principal:
         if not name:
             return Principal(has_credentials=True)
-        principal = await self._recall(name)
-        if principal is None:
+        account = await self._accounts.account(name)
+        if account is None:
             raise CredentialsInvalidError("the user of the token no longer exists")
-        return principal
+        return account.principal

@@ -1,15 +1,18 @@
 """`auth: silly`: accepts any credentials; for tests of clients."""
 
 from collections.abc import Sequence
+from typing import Final
 
 from typing_extensions import override
 
 from adapters.auth.basic import format_challenge
 from core.model.access import ANONYMOUS, Access, Principal
-from core.ports.authenticator import Asked, Authenticator, Fault
+from core.ports.authenticator import Account, Accounts, Asked, Authenticator, Fault
+
+_SILLY: Final = Principal(name="silly", has_credentials=True)
 
 
-class SillyAuthenticator(Authenticator):
+class SillyAuthenticator(Authenticator, Accounts):
     """Treats any non-empty `Authorization` header as that of the user `silly`."""
 
     name = "silly"
@@ -22,7 +25,11 @@ class SillyAuthenticator(Authenticator):
     async def authenticate(self, authorization: str | None) -> Principal:
         if not authorization:
             return ANONYMOUS
-        return Principal(name="silly", has_credentials=True)
+        return _SILLY
+
+    @override
+    async def account(self, name: str) -> Account | None:
+        return Account(principal=_SILLY, stamp="") if name == _SILLY.name else None
 
     @override
     def challenge(self, accesses: Sequence[Access], asked: Asked, fault: Fault | None) -> str:

@@ -38,7 +38,7 @@ def login_authenticator(
     """Return an authenticator that issues its own tokens in exchange for passwords."""
     from adapters.auth.login_tokens import LoginTokenAuthenticator  # noqa: PLC0415
 
-    return LoginTokenAuthenticator(users, recall=users.recall, secret=secret, now=now)
+    return LoginTokenAuthenticator(users, accounts=users, secret=secret, now=now)
 
 
 def token_authenticator(settings: TokenSettings, *, now: CallableType[[], datetime]) -> Authenticator:

@@ -63,4 +63,5 @@ from config.settings.storage import (
     VerificationSettings,
 )
 from config.settings.summaries import SummarySettings
+from config.settings.ui import UiSettings
 from core.model.secret import Secret

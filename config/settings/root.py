@@ -19,6 +19,7 @@ from config.settings.proxy import ProxySettings
 from config.settings.retention import RetentionSettings
 from config.settings.storage import NO_DRIVER, DescriptorCache, StorageSettings
 from config.settings.summaries import SummarySettings
+from config.settings.ui import UiSettings
 from core.model.secret import Secret
 from core.model.setting import MISSING_VALUE, Group, OldKey, SettingInvalidError, Unused, setting
 
@@ -169,6 +170,7 @@ class Settings:
         "summaries", "Summaries of repositories, for lists and search.", SummarySettings()
     )
     tags: TagSettings = setting("tags", "Lists of tags.", TagSettings())
+    ui: UiSettings = setting("ui", "The web page.", UiSettings(), refuses_unknown=True)
     proxy: ProxySettings | None = setting("proxy", "The pull-through cache.", None)
     mirrors: tuple[MirrorSettings, ...] = setting(
         "mirrors",

@@ -16,6 +16,8 @@ class AuditAction(StrEnum):
     """The audited action."""
 
     LOGIN = "login"
+    SIGN_IN = "sign_in"
+    """A sign-in on the web page."""
     TOKEN_ISSUE = "token.issue"  # noqa: S105 - a word, not a token
     MANIFEST_PUSH = "manifest.push"
     MANIFEST_PULL = "manifest.pull"

@@ -101,6 +101,26 @@ class Authenticator(ABC):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """A user whose password an authenticator verifies."""
+
+    principal: Principal
+    stamp: str
+    """Differs after each change of the password; reveals nothing about the password. Equal on all replicas."""
+
+
+class Accounts(ABC):
+    """The users of an authenticator that verifies passwords, for sessions that last longer than a request."""
+
+    @abstractmethod
+    async def account(self, name: str) -> Account | None:
+        """Return a user as of now, with the current groups; None if there is no such user.
+
+        Costs as much as a request with remembered credentials: no password is verified.
+        """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class IssuedToken:
     """A token, as returned to a client."""
 

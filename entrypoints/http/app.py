@@ -45,6 +45,7 @@ from entrypoints.http.observation import Observation
 from entrypoints.http.operations import Operations
 from entrypoints.http.routes import Resource
 from entrypoints.http.runtime_flags import RuntimeFlags
+from entrypoints.http.site import NewSite, SiteParts
 from entrypoints.http.token_endpoint import TokenEndpoint
 from entrypoints.http.urls import UrlBuilder
 from entrypoints.jobs.background import Job, background, standard_jobs
@@ -65,6 +66,7 @@ def create_app(
     jobs: Sequence[Job] = (),
     observation: Observation | None = None,
     origins: Origins = LOCAL_ONLY,
+    new_site: NewSite | None = None,
 ) -> web.Application:
     """Build the application.
 
@@ -82,6 +84,7 @@ def create_app(
         jobs: background jobs in addition to the standard ones.
         observation: observes the application (metrics, health, traces).
         origins: the upstreams of cached repositories.
+        new_site: returns the web page, which is served if `ui.enabled`.
     """
     urls = UrlBuilder(host=settings.http.host, prefix=settings.http.prefix, relative=settings.http.relative_urls)
     flags = RuntimeFlags(settings, operations.read_only)
@@ -89,11 +92,25 @@ def create_app(
     lifetime = timedelta(seconds=settings.access.upload_lifetime_seconds)
     authorizer = Authorizer(authenticator, policy, codec=codec, urls=urls, upload_lifetime=lifetime, now=now)
     auditor = Auditor(audit_log, settings.audit, now=now)
+    parts = SiteParts(
+        registry=registry,
+        operations=operations,
+        settings=settings,
+        authenticator=authenticator,
+        authorizer=authorizer,
+        auditor=auditor,
+        flags=flags,
+        urls=urls,
+        secret=upload_secret,
+        now=now,
+        origins=origins,
+    )
     dispatcher = Dispatcher(
         _handlers(registry, settings, urls, codec) | _controls(registry, operations, urls, flags),
         prefix=settings.http.prefix,
         flags=flags,
         extras={TOKEN_PATH: TokenEndpoint(authenticator)} if isinstance(authenticator, TokenIssuer) else {},
+        sites={settings.ui.path: new_site(parts)} if new_site and settings.ui.enabled else {},
     )
     observation = observation or Observation()
     cors = Cors(settings.http.cors)

@@ -14,7 +14,18 @@ from config.settings import AuditSettings, Settings
 from core.ports.audit_log import AuditAction, AuditEvent, AuditLog, Stage
 from core.registry.publisher import record_or_log
 from entrypoints.http.actors import claimed_user
-from entrypoints.http.keys import AUDIT_ACTION, AUDIT_REASON, CALLER, CLIENT, ERROR_CODE, REQUEST_ID, TARGET, TRACE_ID
+from entrypoints.http.keys import (
+    AUDIT_ACTION,
+    AUDIT_REASON,
+    AUDIT_TAGS,
+    CALLER,
+    CLAIMED_USER,
+    CLIENT,
+    ERROR_CODE,
+    REQUEST_ID,
+    TARGET,
+    TRACE_ID,
+)
 from entrypoints.http.routes import ENDPOINTS, Resource, Target
 
 ACTIONS: Final[Mapping[tuple[Resource, str], AuditAction]] = {
@@ -47,7 +58,7 @@ _PIECES: Final = frozenset({AuditAction.UPLOAD_START, AuditAction.UPLOAD_APPEND,
 _REFUSALS: Final = frozenset({401, 403, 405})
 _UNAUTHORIZED: Final = 401
 _FORBIDDEN: Final = 403
-_OK: Final = 200
+_LOGINS: Final = frozenset({AuditAction.TOKEN_ISSUE, AuditAction.SIGN_IN})
 _CLAIMED: Final = re.compile(r"[A-Za-z0-9._@+-]{1,64}")
 """User names recorded as claimed; anything else is omitted, since users type passwords into the wrong field."""
 
@@ -79,6 +90,15 @@ class Auditor:
 
     @web.middleware
     async def permit(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Call `ask`, then the handler.
+
+        Raises:
+            AuditUnavailableError: the request cannot be recorded.
+        """
+        await self.ask(request)
+        return await handler(request)
+
+    async def ask(self, request: web.Request) -> None:
         """With `audit.required`, record the request for a change before the change is made.
 
         Raises:
@@ -86,15 +106,14 @@ class Auditor:
         """
         if self._settings.required and action_of(request) in _CHANGES:
             await self._log.record(replace(self._event(request), stage=Stage.ASKED, allowed=True))
-        return await handler(request)
 
     def _is_recorded(self, event: AuditEvent, request: web.Request) -> bool:
         if event.action in _CHANGES or event.status == _FORBIDDEN:
             # A 401 without credentials is the challenge that begins every push, not a refused change.
-            return event.status != _UNAUTHORIZED or "Authorization" in request.headers
+            return event.status != _UNAUTHORIZED or _has_credentials(request)
         if event.status == _UNAUTHORIZED:
-            return "Authorization" in request.headers
-        if event.action is AuditAction.TOKEN_ISSUE:
+            return _has_credentials(request)
+        if event.action in _LOGINS:
             return bool(event.actor) or self._settings.pulls
         return self._settings.pulls and event.action not in _PIECES
 
@@ -102,14 +121,14 @@ class Auditor:
         event = self._event(request)
         status = response.status
         named = _claimed_name(request)
-        is_issued = event.action is AuditAction.TOKEN_ISSUE and status == _OK
+        is_issued = event.action in _LOGINS and status not in _REFUSALS
         return replace(
             event,
             allowed=status not in _REFUSALS,
             status=status,
             error=request.get(ERROR_CODE, ""),
             actor=named if is_issued else event.actor,
-            claimed=named if status == _UNAUTHORIZED else "",
+            claimed=named if status == _UNAUTHORIZED or (status == _FORBIDDEN and CLAIMED_USER in request) else "",
             tags=event.tags or tuple(response.headers.getall("OCI-Tag", ())),
             digest=event.digest or response.headers.get("Docker-Content-Digest", ""),
             reason=request.get(AUDIT_REASON, ""),
@@ -126,7 +145,7 @@ class Auditor:
             action=action,
             actor=caller.principal.name if caller else "",
             repository=target.name,
-            tags=(target.reference,) if is_tag and target.reference else (),
+            tags=request.get(AUDIT_TAGS, (target.reference,) if is_tag and target.reference else ()),
             digest=digest if target.name else "",
             entry=target.reference if target.resource in _TRASH_ENTRIES else "",
             source=query.get("from", "") if action is AuditAction.BLOB_MOUNT else "",
@@ -177,7 +196,11 @@ def action_of(request: web.Request) -> AuditAction:
     return action
 
 
+def _has_credentials(request: web.Request) -> bool:
+    return "Authorization" in request.headers or CLAIMED_USER in request
+
+
 def _claimed_name(request: web.Request) -> str:
-    """Return the user name of Basic credentials if it is a plausible name, otherwise an empty string."""
-    name = claimed_user(request.headers.get("Authorization", ""))
+    """Return the user name of the credentials if it is a plausible name, otherwise an empty string."""
+    name = request.get(CLAIMED_USER) or claimed_user(request.headers.get("Authorization", ""))
     return name if _CLAIMED.fullmatch(name) else ""

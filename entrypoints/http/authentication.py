@@ -116,6 +116,11 @@ class Authorizer:
         self._upload_lifetime = upload_lifetime
         self._now = now
 
+    @property
+    def policy(self) -> AccessPolicy:
+        """The policy for requests from now on."""
+        return self._policy
+
     async def reload(self) -> None:
         """Reload the files of users, groups and keys.
 

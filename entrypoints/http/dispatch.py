@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
 from typing import Final
 from urllib.parse import quote
 
@@ -30,6 +31,8 @@ class Dispatcher:
         prefix: `http.prefix`, with both slashes.
         flags: rejects operations that are disabled.
         extras: further handlers, by their path below the prefix.
+        sites: handlers of all paths that begin with a path below the prefix. A browser that requests `/` is sent to the
+            first of them.
     """
 
     def __init__(
@@ -39,6 +42,7 @@ class Dispatcher:
         prefix: str,
         flags: RuntimeFlags,
         extras: Mapping[str, PlainHandler],
+        sites: Mapping[str, PlainHandler] = MappingProxyType({}),
     ) -> None:
         missing = [endpoint for endpoint in ENDPOINTS if (endpoint.resource, endpoint.method) not in handlers]
         if missing:
@@ -47,6 +51,7 @@ class Dispatcher:
         self._prefix = prefix.rstrip("/")
         self._flags = flags
         self._extras = {f"{self._prefix}/{path}": handler for path, handler in extras.items()}
+        self._sites = {f"{self._prefix}{path}": handler for path, handler in sites.items()}
 
     @web.middleware
     async def find_route(self, request: web.Request, handler: NextHandler) -> web.StreamResponse:
@@ -107,13 +112,25 @@ class Dispatcher:
         return web.Response(status=301 if request.method in {"GET", "HEAD"} else 308, headers={"Location": location})
 
     async def _answer_other_path(self, request: web.Request) -> web.StreamResponse:
+        for path, site in self._sites.items():
+            if request.path.startswith(path):
+                return await site(request)
         if request.path == "/":
-            # Load balancers use the root as a health check.
-            return web.Response(headers={"Cache-Control": "no-cache"})
+            return self._answer_root(request)
         extra = self._extras.get(request.path)
         if extra is not None:
             return await extra(request)
         return respond(404, [envelope("NAME_UNKNOWN", "no such endpoint")])
+
+    def _answer_root(self, request: web.Request) -> web.Response:
+        # Load balancers use the root as a health check; they do not ask for HTML.
+        site = next(iter(self._sites), None)
+        if site is None:
+            return web.Response(headers={"Cache-Control": "no-cache"})
+        headers = {"Cache-Control": "no-cache", "Vary": "Accept"}
+        if "text/html" not in request.headers.get("Accept", ""):
+            return web.Response(headers=headers)
+        return web.Response(status=302, headers=headers | {"Location": site})
 
 
 def _other_method(request: web.Request, resource: Resource) -> web.Response:

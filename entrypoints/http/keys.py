@@ -39,6 +39,10 @@ ERROR_CODE: Final = web.RequestKey("ERROR_CODE", str)
 """OCI error code of the response, if it is an error."""
 AUDIT_ACTION: Final = web.RequestKey("AUDIT_ACTION", AuditAction)
 """Audit action of the request, if its path does not determine it."""
+AUDIT_TAGS: Final = web.RequestKey("AUDIT_TAGS", tuple[str, ...])
+"""The tags that the request changes, if its path does not name them."""
+CLAIMED_USER: Final = web.RequestKey("CLAIMED_USER", str)
+"""User name of a sign-in, not verified."""
 AUDIT_REASON: Final = web.RequestKey("AUDIT_REASON", str)
 """The reason given for read-only mode."""
 CALLER: Final = web.RequestKey("CALLER", Caller)

@@ -43,6 +43,7 @@ from entrypoints.process.service_manager import Reports, ServiceManager
 from entrypoints.process.start_warnings import warn_at_start
 from entrypoints.process.watch import FileWatch
 from entrypoints.process.workers import Supervisor, Worker, usable_cores
+from entrypoints.web.lazy import LazySite
 
 _logger = logging.getLogger(__name__)
 
@@ -180,6 +181,7 @@ class _Serving:
             observation=self.observation.of_application,
             jobs=jobs_of(application, self.worker, self.observation),
             origins=application.origins,
+            new_site=LazySite,
         )
         runner = create_runner(app, settings.http)
         stopping = _on_signals(self.reloader, self.worker)

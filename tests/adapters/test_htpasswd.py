@@ -140,9 +140,9 @@ async def test_worker_starts_with_the_files_read_before(tmp_path):
         groups.unlink()
     async with authenticator:
         assert await is_let_in(authenticator, "alice", "secret")
-        principal = await authenticator.recall("alice")
-        assert principal is not None
-        assert principal.groups == {"dev"}
+        account = await authenticator.account("alice")
+        assert account is not None
+        assert account.principal.groups == {"dev"}
 
 
 async def test_removed_user_is_cut_off_at_once(tmp_path):
@@ -151,8 +151,19 @@ async def test_removed_user_is_cut_off_at_once(tmp_path):
         assert await is_let_in(authenticator, "alice", "secret")
         write_htpasswd(path, bob="b")
         assert not await is_let_in(authenticator, "alice", "secret")
-        assert await authenticator.recall("alice") is None
-        assert (await authenticator.recall("bob")).name == "bob"
+        assert await authenticator.account("alice") is None
+        assert (await authenticator.account("bob")).principal.name == "bob"
+
+
+async def test_stamp_of_an_account_changes_with_the_password_only(tmp_path):
+    path = write_htpasswd(tmp_path / "htpasswd", alice="secret")
+    async with opened(path) as authenticator:
+        before = await authenticator.account("alice")
+        assert before.stamp not in path.read_text()
+        path.write_text(path.read_text() + "bob:x\n")
+        assert await authenticator.account("alice") == before
+        write_htpasswd(path, alice="other")
+        assert (await authenticator.account("alice")).stamp != before.stamp
 
 
 async def test_file_without_users_cuts_off_all_users(tmp_path):
@@ -234,7 +245,7 @@ async def test_groups_of_users_are_returned(tmp_path):
         principal = await authenticator.authenticate(basic("alice", "secret"))
         assert principal.groups == {"dev", "ops"}
         groups.write_text("dev: bob\n")
-        assert (await authenticator.recall("alice")).groups == frozenset()
+        assert (await authenticator.account("alice")).principal.groups == frozenset()
 
 
 async def test_missing_group_file_is_reported(tmp_path):

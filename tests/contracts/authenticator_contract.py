@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from core.model.access import ANONYMOUS, CATALOG, Action, repository_access
-from core.ports.authenticator import Asked, Authenticator, CredentialsInvalidError, Fault
+from core.ports.authenticator import Accounts, Asked, Authenticator, CredentialsInvalidError, Fault
 
 Good = Callable[[], Awaitable[str]]
 
@@ -120,6 +120,15 @@ class AuthenticatorContract:
         outside = challenge.replace("\\\\", "").replace('\\"', "").split('"')[::2]
         assert "b" not in "".join(outside).removeprefix("Basic").removeprefix("Bearer").replace("nobody", "")
         assert challenge == authenticator.challenge(accesses, ASKED, fault)
+
+    async def test_account_is_that_of_the_valid_credentials(self, authenticator, good):
+        principal = await authenticator.authenticate(await good())
+        if isinstance(authenticator, Accounts):
+            account = await authenticator.account(principal.name)
+            assert account is not None
+            assert account.principal == principal
+            assert account == await authenticator.account(principal.name)
+            assert await authenticator.account("nobody") is None
 
     async def test_reload_of_the_same_file_changes_nothing(self, authenticator, good):
         authorization = await good()

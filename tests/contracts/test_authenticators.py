@@ -67,7 +67,7 @@ class TestLoginTokenAuthenticator(AuthenticatorContract):
     async def authenticator(self, tmp_path):
         path = write_htpasswd(tmp_path / "htpasswd", alice="secret")
         inner = HtpasswdAuthenticator(realm="r", path=str(path), clock=time.monotonic)
-        async with LoginTokenAuthenticator(inner, recall=inner.recall, secret=b"s", now=lambda: NOW) as opened:
+        async with LoginTokenAuthenticator(inner, accounts=inner, secret=b"s", now=lambda: NOW) as opened:
             yield opened
 
     @pytest.fixture

@@ -43,6 +43,7 @@ from entrypoints.http.operations import Operations
 from entrypoints.jobs.background import Job
 from entrypoints.jobs.on_demand import JobControl
 from entrypoints.jobs.usage import usage_work
+from entrypoints.web.lazy import LazySite
 from tests.support.core_services import CoreServices
 from tests.support.guarded_server import GuardedServer, run_guarded
 
@@ -198,6 +199,7 @@ def start(services: CoreServices, aiohttp_server: AiohttpServer, aiohttp_client:
             observation=observation,
             jobs=jobs,
             origins=origins,
+            new_site=LazySite,
         )
         client: Any = await aiohttp_client(await aiohttp_server(app, auto_decompress=False))
         return Api(session=client.session, services=services, root=str(client.make_url("/")).rstrip("/") + path)

@@ -40,7 +40,7 @@ def start_with(start, users, clock):
 
     async def start_one(*rules):
         inner = HtpasswdAuthenticator(realm="r", path=str(users), clock=lambda: 0.0)
-        authenticator = LoginTokenAuthenticator(inner, recall=inner.recall, secret=SECRET, now=lambda: clock[0])
+        authenticator = LoginTokenAuthenticator(inner, accounts=inner, secret=SECRET, now=lambda: clock[0])
         return await start(authenticator=authenticator, policy=AccessPolicy(rules=rules))
 
     return start_one

@@ -45,7 +45,7 @@ async def guarded(start, tmp_path):
         Rule(who=("alice",), actions=tuple(RuleAction)),
     )
     return await start(
-        authenticator=LoginTokenAuthenticator(inner, recall=inner.recall, secret=SECRET, now=lambda: NOW),
+        authenticator=LoginTokenAuthenticator(inner, accounts=inner, secret=SECRET, now=lambda: NOW),
         policy=AccessPolicy(rules=rules),
     )
 

@@ -203,7 +203,7 @@ async def test_removed_user_cannot_continue_an_upload(start, tmp_path, clock):
     inner = HtpasswdAuthenticator(realm="r", path=str(users), clock=lambda: 0.0)
     rules = Rule(who=("alice", "anonymous"), actions=tuple(RuleAction))
     api = await start(
-        authenticator=LoginTokenAuthenticator(inner, recall=inner.recall, secret=SECRET, now=lambda: clock[0]),
+        authenticator=LoginTokenAuthenticator(inner, accounts=inner, secret=SECRET, now=lambda: clock[0]),
         policy=AccessPolicy(rules=(rules,)),
         now=lambda: clock[0],
     )

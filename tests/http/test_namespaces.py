@@ -313,7 +313,7 @@ async def guarded_cache(start, stored, tmp_path, audit):
     )
     return await start(
         replace(Settings(), audit=AuditSettings(stdout=True, pulls=True)),
-        authenticator=LoginTokenAuthenticator(inner, recall=inner.recall, secret=SECRET, now=lambda: datetime.now(UTC)),
+        authenticator=LoginTokenAuthenticator(inner, accounts=inner, secret=SECRET, now=lambda: datetime.now(UTC)),
         policy=AccessPolicy(rules=rules),
         audit_log=audit,
         origins=upstreams(),

@@ -163,10 +163,7 @@ def start_for(start: Callable[..., Awaitable[Api]]) -> Callable[[], Awaitable[Ap
     async def start_one() -> Api:
         inner = SillyAuthenticator(realm="r", service="s")
 
-        async def recall(name: str) -> None:
-            del name
-
-        authenticator = LoginTokenAuthenticator(inner, recall=recall, secret=SECRET, now=lambda: datetime.now(UTC))
+        authenticator = LoginTokenAuthenticator(inner, accounts=inner, secret=SECRET, now=lambda: datetime.now(UTC))
         settings = Settings(storage=StorageSettings())
         api = await start(settings, authenticator=authenticator, policy=MEMBERS_ONLY)
         api.session.headers["Authorization"] = "Basic YTpi"

@@ -1,0 +1,20 @@
+"""The views: each answers the requests for one or a few kinds of pages."""
+
+from collections.abc import Mapping
+
+from entrypoints.http.site import SiteParts
+from entrypoints.web.locations import Page
+from entrypoints.web.sessions import Sessions
+from entrypoints.web.views.overview import OverviewViews
+from entrypoints.web.views.preferences import PreferenceViews
+from entrypoints.web.views.signing import SigningViews
+from entrypoints.web.visits import View
+
+
+def all_views(parts: SiteParts, sessions: Sessions) -> Mapping[tuple[Page, str], View]:
+    """Return the view of each kind of page and each method."""
+    return {
+        **OverviewViews(parts).views(),
+        **SigningViews(parts, sessions).views(),
+        **PreferenceViews().views(),
+    }

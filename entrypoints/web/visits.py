@@ -1,0 +1,109 @@
+"""A visit: one request for a page, with the visitor and the visitor's rights."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from aiohttp import web
+
+from core.errors import DeniedError
+from core.model.access import ADMINISTRATION, Access, Action, Caller, repository_access
+from core.model.names import RepositoryName
+from entrypoints.web.locations import Location
+from entrypoints.web.sessions import Session
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visit:
+    """A request for a page."""
+
+    request: web.Request
+    location: Location
+    caller: Caller
+    session: Session
+    language: str
+    theme: str
+    """`light`, `dark`, or empty for that of the browser."""
+    form: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """The fields of a form; empty for a GET."""
+
+    @property
+    def name(self) -> RepositoryName:
+        """The repository of the page.
+
+        Raises:
+            NameInvalidError: it is no valid name.
+        """
+        return RepositoryName(self.location.name)
+
+    @property
+    def user(self) -> str:
+        """The user who has signed in, or the empty text."""
+        return self.caller.principal.name
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether the visitor may do operations on the whole registry."""
+        return self.allows(ADMINISTRATION)
+
+    def allows(self, *accesses: Access) -> bool:
+        """Whether a rule allows every access."""
+        return self.caller.policy.allows_all(self.caller.principal, accesses)
+
+    def may(self, action: Action, name: str) -> bool:
+        """Whether the visitor may do something with a repository."""
+        return self.allows(*repository_access(name, action))
+
+    def require(self, *accesses: Access) -> None:
+        """Raise an error if a rule does not allow every access.
+
+        Raises:
+            DeniedError: a visitor who can sign in is sent to the sign-in, others see a page with status 403.
+        """
+        if not self.allows(*accesses):
+            raise DeniedError("requested access to the resource is denied")
+
+    def require_pull(self) -> RepositoryName:
+        """Return the repository of the page if the visitor may pull from it, whether it exists or not.
+
+        Raises:
+            DeniedError: as for `require`.
+            NameInvalidError: it is no valid name.
+        """
+        self.require(*repository_access(self.location.name, Action.PULL))
+        return self.name
+
+    def query(self, key: str) -> str:
+        """Return a parameter of the address, or the empty text."""
+        return self.request.query.get(key, "")
+
+    def field(self, key: str) -> str:
+        """Return a field of the form, or the empty text."""
+        values = self.form.get(key)
+        return values[0] if values else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """A page to render."""
+
+    template: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+    status: int = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moved:
+    """A redirect after a form, to a page of the site."""
+
+    location: Location
+    query: Mapping[str, str | int | None] = field(default_factory=dict)
+    cookies: Mapping[str, str] = field(default_factory=dict)
+    """Cookies of the site that this answer sets."""
+    session: Session | None = None
+    """The session that begins with this answer."""
+
+
+Answer: TypeAlias = Shown | Moved | web.Response
+View: TypeAlias = Callable[[Visit], Awaitable[Answer]]
+"""Answers one method on one kind of page."""
