@@ -17,7 +17,7 @@ from tests.support.htpasswd import write_htpasswd
 ROOT = "/ui/"
 EVERYTHING = tuple(RuleAction)
 READERS = (Rule(who=("anonymous",), repositories=("public/**",), actions=(RuleAction.PULL, RuleAction.CATALOG)),)
-"""What visitors without a sign-in may do in tests with users."""
+"""Rights of visitors without a sign-in, in tests with users."""
 RULES = (
     *READERS,
     Rule(who=("alice",), actions=EVERYTHING),
