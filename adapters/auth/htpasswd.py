@@ -30,7 +30,7 @@ from core.ports.authenticator import (
 )
 
 _BCRYPT: Final = re.compile(rb"\$2[aby]\$(0[4-9]|[12][0-9]|3[01])\$[./A-Za-z0-9]{53}")
-_PASSWORD_BYTES_MAX: Final = 72
+PASSWORD_BYTES_MAX: Final = 72
 """The bytes of a password that bcrypt uses; the tools that write the file truncate here too."""
 _THREADS: Final = 4
 WAITING_MAX: Final = 256
@@ -161,8 +161,13 @@ class HtpasswdAuthenticator(Authenticator, Accounts):
         return is_right
 
 
+def is_bcrypt(hashed: bytes) -> bool:
+    """Whether a hash of the file is one that this registry verifies."""
+    return _BCRYPT.fullmatch(hashed) is not None
+
+
 def _matches(password: str, hashed: bytes) -> bool:
-    return bcrypt.checkpw(password.encode()[:_PASSWORD_BYTES_MAX], hashed)
+    return bcrypt.checkpw(password.encode()[:PASSWORD_BYTES_MAX], hashed)
 
 
 def _parse(content: bytes) -> _Users:
@@ -173,7 +178,7 @@ def _parse(content: bytes) -> _Users:
             file with only a comment is valid and allows no user to log in.
     """
     if not content.strip():
-        raise CredentialSourceError("is empty; add a user with `htpasswd -B`")
+        raise CredentialSourceError("is empty; add a user with `registry users add`")
     hashes: dict[str, bytes] = {}
     for number, line in enumerate(content.splitlines(), start=1):
         text = line.strip()
@@ -186,16 +191,16 @@ def _parse(content: bytes) -> _Users:
             user = name.decode()
         except UnicodeDecodeError:
             raise CredentialSourceError(f"the user name on line {number} is not UTF-8") from None
-        if _BCRYPT.fullmatch(hashed):
+        if is_bcrypt(hashed):
             hashes[user] = hashed
         else:
             # Distribution never matches it either; and an earlier line of this user must not take effect again.
             hashes.pop(user, None)
             _logger.warning(
-                "htpasswd: line %d has no bcrypt hash, so its user cannot log in; use `htpasswd -B`", number
+                "htpasswd: line %d has no bcrypt hash, so its user cannot log in; use `registry users passwd`", number
             )
     if not hashes:
-        _logger.warning("htpasswd: no user can log in, because the file has no bcrypt hash; use `htpasswd -B`")
+        _logger.warning("htpasswd: no user can log in, because the file has no bcrypt hash; use `registry users add`")
     return _Users(hashes, _unmatchable_hash(hashes))
 
 

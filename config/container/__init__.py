@@ -1,5 +1,6 @@
 """The composition root: application objects for the entry points, built from the settings."""
 
+from adapters.auth.user_file import UserFile
 from config.container.applications import (
     Observers,
     RegistryApplication,
@@ -7,6 +8,7 @@ from config.container.applications import (
     ServerParts,
     StoreApplication,
 )
+from config.container.authenticators import open_user_file
 from config.container.building import build_audit_log, build_registry, build_server, build_server_parts, build_store
 from config.container.checking import check_settings
 from config.container.events import event_endpoints
@@ -29,6 +31,7 @@ __all__ = [
     "ServerApplication",
     "ServerParts",
     "StoreApplication",
+    "UserFile",
     "allocate_metrics",
     "build_audit_log",
     "build_registry",
@@ -42,6 +45,7 @@ __all__ = [
     "new_id",
     "open_target",
     "open_upstream",
+    "open_user_file",
     "packages_can_trace",
     "read_image_layout",
     "reset_gauges",

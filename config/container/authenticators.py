@@ -6,9 +6,11 @@ from datetime import datetime
 
 from adapters.auth.groups import GroupFile
 from adapters.auth.htpasswd import HtpasswdAuthenticator
+from adapters.auth.user_file import UserFile
 from config.settings import (
     AuthKind,
     Secret,
+    Settings,
     TokenSettings,
 )
 from core.model.access import AccessPolicy
@@ -24,6 +26,11 @@ def reveal_or_make_secret(configured: Secret | None) -> bytes:
 def group_file(path: str | None) -> GroupFile | None:
     """Return the file of groups, if one is configured."""
     return GroupFile(path) if path else None
+
+
+def open_user_file(settings: Settings) -> UserFile:
+    """Return the file of `auth.htpasswd`, for changes."""
+    return UserFile(settings.auth.htpasswd.path)
 
 
 def kind_of_authenticator(kind: AuthKind, policy: AccessPolicy) -> str:

@@ -22,6 +22,7 @@ _MODULES: Final = (
     "search",
     "trash",
     "usage",
+    "users",
     "verify",
     "readonly",
     "notifications",
