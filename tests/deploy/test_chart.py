@@ -11,6 +11,7 @@ import yaml
 
 from tests.support.deployments import DEPLOY, of_kind, parse_documents
 from tests.support.helm import CHART, render, render_each, run_helm
+from tests.support.kubernetes_links import broken_links
 from tests.support.kubernetes_types import problems_of
 from tests.support.manifests import load_as_the_pod_would
 
@@ -106,6 +107,11 @@ def test_no_value_makes_an_unknown_key(rendered, tmp_path):
     assert len(different) > 20
     for name in different.values():
         assert load_as_the_pod_would(parse_documents(rendered[name]), tmp_path).warnings == (), name
+
+
+@pytest.mark.parametrize("name", [*BASES, *CASES])
+def test_names_and_selectors_lead_to_what_they_mean(rendered, name):
+    assert broken_links([each for each in parse_documents(rendered[name]) if each["kind"] != "Pod"]) == []
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -8,8 +8,9 @@ import yaml
 from config.settings import AuthKind, CatalogBackend, StorageKind
 from entrypoints.http.probes import ALIVE_PATH, READY_PATH
 from tests.support.deployments import DEPLOY, documents, of_kind, parse_documents
+from tests.support.kubernetes_links import broken_links
 from tests.support.kubernetes_types import problems_of
-from tests.support.manifests import SECRETS, Manifests, container_of, load_as_the_pod_would, pod_of
+from tests.support.manifests import SECRETS, Manifests, container_of, load_as_the_pod_would, pod_of, secret_references
 from tests.support.tools import REPOSITORY_ROOT
 
 RENDERED = sorted((DEPLOY / "kubernetes").glob("*/registry.yaml"))
@@ -58,12 +59,10 @@ def test_probes_match_the_endpoints(manifests, tmp_path):
         assert container[probe]["httpGet"] == {"path": path, "port": "registry", "scheme": scheme}
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     assert ports == {"registry": 5000, "metrics": 5001}
-    services = [each for each in manifests if each["kind"] == "Service"]
-    targets = [port["targetPort"] for service in services for port in service["spec"]["ports"]]
-    assert targets == ["registry", "metrics"]
-    labels = of_kind(manifests, "Deployment")["spec"]["template"]["metadata"]["labels"]
-    for service in services:
-        assert service["spec"]["selector"].items() <= labels.items()
+
+
+def test_names_and_selectors_lead_to_what_they_mean(manifests):
+    assert broken_links(manifests) == []
 
 
 def test_pod_runs_with_minimal_rights(manifests):
@@ -124,7 +123,7 @@ def test_strict_reader_finds_mistakes(old, new, problem):
 def test_manifests_contain_no_secret(manifests):
     """A public secret would be used as it is; pods wait until the operator creates the one that they name."""
     assert {each["kind"] for each in manifests}.isdisjoint({"Secret"})
-    references = [variable["valueFrom"]["secretKeyRef"] for variable in container_of(manifests)["env"]]
+    references = secret_references(manifests)
     assert {each["name"] for each in references} == {"registry-secrets"}
     assert {each["key"] for each in references} <= set(SECRETS)
 

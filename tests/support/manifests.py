@@ -31,6 +31,12 @@ def container_of(manifests: Manifests) -> dict[str, Any]:
     return container
 
 
+def secret_references(manifests: Manifests) -> list[dict[str, Any]]:
+    """Return the keys of Secrets from which the container gets variables."""
+    sources = [variable.get("valueFrom", {}) for variable in container_of(manifests)["env"]]
+    return [source["secretKeyRef"] for source in sources if "secretKeyRef" in source]
+
+
 def load_as_the_pod_would(manifests: Manifests, folder: Path) -> Loaded:
     """Load the configuration of the ConfigMap with the variables of the container."""
     path = folder / "config.yml"
