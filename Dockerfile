@@ -6,8 +6,10 @@
 ARG BASE_IMAGE=docker.io/library/python:3.11-slim
 
 FROM ${BASE_IMAGE} AS build
+# A mirror of PyPI: --build-arg PIP_INDEX_URL=https://…/simple. What it returns must have the hashes of uv.lock.
+ARG PIP_INDEX_URL
 ENV UV_PYTHON_DOWNLOADS=never UV_PYTHON=python3 UV_NO_CACHE=1 UV_SYSTEM_CERTS=1 \
-    UV_PROJECT_ENVIRONMENT=/opt/venv UV_COMPILE_BYTECODE=1 PYTHONDONTWRITEBYTECODE=1
+    UV_COMPILE_BYTECODE=1 PYTHONDONTWRITEBYTECODE=1
 WORKDIR /build
 # uv is installed for the build only; the final image has neither uv nor pip.
 COPY scripts/uv.lock scripts/uv.lock
@@ -17,23 +19,30 @@ RUN python3 -m venv /opt/uv \
 # The extra `otel` sends traces; --build-arg EXTRAS= omits its packages.
 ARG EXTRAS="--extra otel"
 COPY pyproject.toml uv.lock README.md LICENSE ./
-RUN /opt/uv/bin/uv sync --frozen --no-default-groups ${EXTRAS} --no-install-project
+# `uv sync` would fetch from the addresses in uv.lock; a list of packages with hashes can come from a mirror.
+RUN /opt/uv/bin/uv export --quiet --frozen --no-default-groups ${EXTRAS} --no-emit-project --output-file packages.txt \
+ && /opt/uv/bin/uv venv /opt/venv \
+ && /opt/uv/bin/uv pip install --python /opt/venv --require-hashes ${PIP_INDEX_URL:+--default-index "$PIP_INDEX_URL"} \
+    --requirement packages.txt
 COPY core core
 COPY adapters adapters
 COPY config config
 COPY entrypoints entrypoints
-RUN /opt/uv/bin/uv sync --frozen --no-default-groups ${EXTRAS} --no-editable
+RUN /opt/uv/bin/uv pip install --python /opt/venv --offline --no-deps .
 
 FROM ${BASE_IMAGE}
 ARG BASE_IMAGE
 ARG VERSION=0.1.0
 ARG REVISION=unknown
+ARG CREATED=1970-01-01T00:00:00Z
 LABEL org.opencontainers.image.title="sohu-registry" \
       org.opencontainers.image.description="A container image registry for Sohu Cloud Storage, S3 and folders" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.created="${CREATED}" \
       org.opencontainers.image.base.name="${BASE_IMAGE}" \
       org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.url="https://github.com/domeos/docker-registry-driver-sohustorage" \
       org.opencontainers.image.source="https://github.com/domeos/docker-registry-driver-sohustorage" \
       org.opencontainers.image.documentation="https://github.com/domeos/docker-registry-driver-sohustorage/tree/main/docs"
 COPY --from=build /opt/venv /opt/venv
@@ -42,6 +51,8 @@ RUN groupadd --gid 10001 registry \
  && useradd --uid 10001 --gid registry --no-create-home --home-dir /var/lib/registry --shell /usr/sbin/nologin registry \
  && install --directory --owner=registry --group=registry /var/lib/registry /opt/registry
 COPY config/config-scs.yml /etc/docker/registry/config.yml
+# The file for the server, and for commands in the running container: `docker exec … registry doctor`.
+ENV REGISTRY_CONFIGURATION_PATH=/etc/docker/registry/config.yml
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 TZ=Asia/Shanghai
 USER 10001:10001
 VOLUME ["/var/lib/registry"]
@@ -50,4 +61,4 @@ EXPOSE 5000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=10s \
   CMD ["python3", "-c", "import http.client as h; c = h.HTTPConnection('127.0.0.1', 5000, timeout=4); c.request('GET', '/healthz'); raise SystemExit(c.getresponse().status >= 500)"]
 ENTRYPOINT ["registry"]
-CMD ["serve", "/etc/docker/registry/config.yml"]
+CMD ["serve"]

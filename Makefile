@@ -97,8 +97,11 @@ domain: setup ## The domain suite alone, in half a minute: in-memory adapters, n
 conformance: tools ## The OCI conformance suite alone
 	$(BIN)/python -m pytest tests/e2e/test_conformance.py --require-live $(PYTEST_ARGS)
 
-image: ## Build the container image with buildah (BASE_IMAGE=name@sha256:… pins its base)
-	buildah build --format docker $(if $(BASE_IMAGE),--build-arg "BASE_IMAGE=$(BASE_IMAGE)") --build-arg "REVISION=$$(git rev-parse HEAD)" --tag $(IMAGE) .
+# The date of the commit, so that the same commit makes the same label.
+image: ## Build the container image with buildah (BASE_IMAGE=name@sha256:… pins its base; PIP_INDEX_URL=… is a mirror)
+	buildah build --format docker $(foreach name,BASE_IMAGE PIP_INDEX_URL,$(if $($(name)),--build-arg "$(name)=$($(name))")) \
+	  --build-arg "REVISION=$$(git rev-parse HEAD)" \
+	  --build-arg "CREATED=$$(TZ=UTC git log -1 --format=%cd --date=format-local:%FT%TZ)" --tag $(IMAGE) .
 
 image-test: tools ## Build the image on a base made by mmdebstrap and try it (root)
 	$(BIN)/python -m pytest -m image --require-live $(PYTEST_ARGS)

@@ -13,6 +13,8 @@ IMAGE = re.compile(
     (?P<reference>{DISTRIBUTION}[:\w.]*)""",
     re.VERBOSE,
 )
+# Wherever the name has a tag, on its own or as a field of its own.
+TAG = re.compile(rf"""\b{DISTRIBUTION}(?::|["']?[ ,]+(?:newT|t)ag:\ +["']?)(?P<tag>[\w.]+)""")
 VERSION = read_project()["project"]["version"]
 
 
@@ -33,6 +35,14 @@ def test_every_file_names_the_image_of_this_version() -> None:
     assert {"Dockerfile", "Makefile", "README.md", "README.zh-CN.md", "deploy/compose/compose.yaml"} <= files
     assert {"deploy/kubernetes/scs/registry.yaml", "deploy/compose/example.env", "docs/deployment.md"} <= files
     assert [entry for entry in named if entry[1] != f"{DISTRIBUTION}:{VERSION}"] == []
+
+
+def test_every_tag_of_the_image_is_this_version() -> None:
+    tags = [(name, found["tag"]) for name, text in committed_text().items() for found in TAG.finditer(text)]
+    files = {name for name, _ in tags}
+    assert files >= {"deploy/kubernetes/example/kustomization.yaml", "deploy/helm/registry/Chart.yaml"}
+    assert files >= {"docs/deployment.md", "deploy/compose/compose.yaml", "deploy/kubernetes/s3/registry.yaml"}
+    assert [entry for entry in tags if entry[1] != VERSION] == []
 
 
 def test_chart_and_image_have_the_version_of_the_project() -> None:

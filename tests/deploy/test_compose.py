@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from config.durations import format_duration, parse_duration
-from config.loader import load
+from config.loader import find_path, load
 from config.settings import CatalogBackend, DescriptorCache
 from entrypoints.http.probes import READY_PATH
 from tests.support.deployments import DEPLOY, read_compose
@@ -33,7 +33,8 @@ def test_replicas_understand_their_configuration(compose):
     assert registry["deploy"]["replicas"] == 3
     [mount] = [each for each in registry["volumes"] if each.endswith(":ro")]
     source, target, _ = mount.split(":")
-    assert registry["command"] == ["serve", target]
+    assert registry["command"] == ["serve"]
+    assert find_path(None, environ=registry["environment"]) == target
     loaded = load(str(FOLDER / source), environ=registry["environment"])
     settings = loaded.settings
     assert loaded.warnings == ()

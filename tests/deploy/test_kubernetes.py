@@ -81,7 +81,8 @@ def test_pod_runs_with_minimal_rights(manifests):
     assert container["resources"]["limits"]["memory"]
     writable = [each["mountPath"] for each in container["volumeMounts"] if not each.get("readOnly")]
     assert set(writable) <= {"/tmp", "/var/lib/registry"}  # noqa: S108 - in the container
-    assert container["args"] == ["serve", MOUNTED]
+    assert container["args"] == ["serve"]
+    assert {"name": "REGISTRY_CONFIGURATION_PATH", "value": MOUNTED} in container["env"]
     assert MOUNTED.rpartition("/")[0] in [each["mountPath"] for each in container["volumeMounts"]]
     assert {each["name"] for each in container["volumeMounts"]} == {each["name"] for each in pod["volumes"]}
 
@@ -103,7 +104,7 @@ def test_manifests_have_no_unknown_fields(manifests):
         ("maxSkew: 1", 'maxSkew: "1"', "topologySpreadConstraints[0].maxSkew: '1' is no number"),
         ("replicas: 3", "replicas: true", "spec.replicas: True is no number"),
         ("pathType: Prefix", "pathType: prefix", "paths[0].pathType: 'prefix' is none of"),
-        ("args: [serve, ", "args: serve #", "containers[0].args: must be a list"),
+        ("args: [serve]", "args: serve", "containers[0].args: must be a list"),
         ("emptyDir:\n            sizeLimit: 1Gi", "emptyDir: true", "volumes[1].emptyDir: must be a mapping"),
         ("apiVersion: policy/v1", "apiVersion: policy/v1beta1", "policy/v1beta1/PodDisruptionBudget: unknown kind"),
         ("            - name: config\n", "            - x: config\n", "volumeMounts[0].name: is missing"),

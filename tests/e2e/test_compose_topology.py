@@ -4,7 +4,10 @@ import http.client
 import json
 import os
 import random
+import shlex
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +19,8 @@ from typing import Any
 import pytest
 
 from tests.support.clients import Skopeo
-from tests.support.deployments import DEPLOY
+from tests.support.commands import run_registry
+from tests.support.deployments import DEPLOY, read_compose
 from tests.support.mariadb import Database, MariaDbServer
 from tests.support.oci import digest_of, make_image, write_layout
 from tests.support.ports import free_port
@@ -28,6 +32,12 @@ pytestmark = pytest.mark.e2e
 
 FOLDER = DEPLOY / "compose"
 REDIS_PASSWORD = "the-password-of-redis"
+SECRETS = {
+    "REGISTRY_HTTP_SECRET": "one text on all replicas",
+    "MYSQL_PASSWORD": "the-password-of-mysql",
+    "REDIS_PASSWORD": REDIS_PASSWORD,
+}
+SERVICES: dict[str, Any] = read_compose(FOLDER / "compose.yaml", SECRETS)["services"]
 NGINX = """
 daemon off;
 user root;
@@ -61,10 +71,17 @@ class Topology:
 
 def replica(folder: Path, environment: dict[str, str]) -> ServerProcess:
     port = free_port()
-    command = (*SERVE_OUR_REGISTRY, str(FOLDER / "config.yml"))
-    return ServerProcess(
-        command, port=port, folder=folder, environment=environment | {"REGISTRY_HTTP_ADDR": f"127.0.0.1:{port}"}
-    )
+    addresses = {"REGISTRY_HTTP_ADDR": f"127.0.0.1:{port}", "REGISTRY_HTTP_DEBUG_ADDR": f"127.0.0.1:{free_port()}"}
+    command = (*SERVE_OUR_REGISTRY[:-1], *SERVICES["registry"]["command"])
+    return ServerProcess(command, port=port, folder=folder, environment=environment | addresses)
+
+
+def options_of_redis() -> list[str]:
+    """The options in the command of the compose file, which a shell runs."""
+    shell, option, text = SERVICES["cache"]["command"]
+    words = shlex.split(text.replace("$REDIS_PASSWORD", REDIS_PASSWORD))
+    assert (shell, option, words[:2]) == ("sh", "-c", ["exec", "redis-server"])
+    return words[2:]
 
 
 def proxy(folder: Path, replicas: list[ServerProcess], program: str) -> ServerProcess:
@@ -86,13 +103,12 @@ def proxy(folder: Path, replicas: list[ServerProcess], program: str) -> ServerPr
 @contextmanager
 def started(database: Database, tool: Callable[[str], str], folder: Path) -> Iterator[Topology]:
     with ExitStack() as stack:
-        cache = stack.enter_context(RedisServer(tool("redis-server"), "--requirepass", REDIS_PASSWORD))
+        cache = stack.enter_context(RedisServer(tool("redis-server"), *options_of_redis()))
         environment = {
-            "REGISTRY_HTTP_SECRET": "one text on all replicas",
-            "SEARCH_BACKEND": "MYSQL",
-            "SEARCH_BACKEND_MYSQL": database.dsn,
-            "REGISTRY_REDIS_PASSWORD": REDIS_PASSWORD,
+            **SERVICES["registry"]["environment"],
             # The networks and volumes of the compose file.
+            "REGISTRY_CONFIGURATION_PATH": str(FOLDER / "config.yml"),
+            "SEARCH_BACKEND_MYSQL": database.dsn,
             "REGISTRY_REDIS_ADDRS": f"[{cache.address}]",
             "REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY": str(folder / "images"),
             "REGISTRY_HTTP_TRUSTEDPROXIES": "[127.0.0.0/8]",
@@ -184,6 +200,23 @@ class TestSharedTopology:
         assert [(line["http.request.remoteaddr"], line["http.response.status"]) for line in access] == [
             ("127.0.0.1", 404)
         ]
+
+    def test_commands_in_a_container_use_the_file_and_the_store_of_the_server(self, topology) -> None:
+        topology.client.push("command/app", "v1", make_image(65))
+        done = run_registry("tags", "command/app", "--json", environment=topology.replicas[0].environment)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert '"v1"' in done.stdout
+
+    def test_healthcheck_of_the_compose_file_succeeds(self, topology) -> None:
+        kind, _, option, code = SERVICES["registry"]["healthcheck"]["test"]
+        assert (kind, option, code.count("5000")) == ("CMD", "-c", 1)
+        code = code.replace("5000", str(topology.replicas[0].port))
+        assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
+
+    def test_each_replica_has_metrics(self, topology) -> None:
+        for each in topology.replicas:
+            debug = RegistryClient(each.environment["REGISTRY_HTTP_DEBUG_ADDR"])
+            assert b"registry_build_info{" in debug.request("GET", "/metrics").expect(200).body
 
     def test_stop_of_one_replica_drains_it(self, topology) -> None:
         replica = topology.replicas[1]

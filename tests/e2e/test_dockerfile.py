@@ -104,7 +104,8 @@ def test_image_declares_how_it_runs(builder: Builder) -> None:
     settings: dict[str, Any] = json.loads(builder.run("inspect", "--type=image", IMAGE))["Docker"]["config"]
 
     assert settings["Entrypoint"] == ["registry"]
-    assert settings["Cmd"] == ["serve", "/etc/docker/registry/config.yml"]
+    assert settings["Cmd"] == ["serve"]
+    assert "REGISTRY_CONFIGURATION_PATH=/etc/docker/registry/config.yml" in settings["Env"]
     assert settings["User"] == "10001:10001"
     assert list(settings["ExposedPorts"]) == ["5000/tcp"]
     assert list(settings["Volumes"]) == ["/var/lib/registry"]
@@ -135,9 +136,7 @@ def test_container_serves_as_an_ordinary_user(builder: Builder, container: str, 
         "REGISTRY_HTTP_ADDR": f"127.0.0.1:{port}",
         "SEARCH_BACKEND": "LOCAL",
     }
-    command = builder.command_in(
-        container, "registry", "serve", "/etc/docker/registry/config.yml", environment=environment
-    )
+    command = builder.command_in(container, "registry", "serve", environment=environment)
     with ServerProcess(command, port=port, folder=tmp_path, environment=builder.environment) as server:
         registry = RegistryClient(server.host)
         image = make_image(1)
@@ -149,7 +148,7 @@ def test_container_serves_as_an_ordinary_user(builder: Builder, container: str, 
 
 
 def test_container_without_credentials_names_the_missing_key(builder: Builder, container: str) -> None:
-    command = builder.command_in(container, "registry", "serve", "/etc/docker/registry/config.yml")
+    command = builder.command_in(container, "registry", "serve")
     done = subprocess.run(command, env=builder.environment, capture_output=True, text=True, timeout=60, check=False)
 
     assert done.returncode != 0
