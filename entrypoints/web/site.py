@@ -8,12 +8,12 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from core.errors import DeniedError, InvalidInputError, NameUnknownError
+from core.errors import DeniedError, NameUnknownError
 from core.model.access import ANONYMOUS, Caller
 from core.ports.authenticator import Accounts
 from entrypoints.http.connection.streaming import ClientGoneError
 from entrypoints.http.errors import render
-from entrypoints.http.keys import CALLER, CLIENT
+from entrypoints.http.keys import CALLER, CLIENT, REQUEST_ID
 from entrypoints.http.site import SiteParts
 from entrypoints.web.files import StaticFiles
 from entrypoints.web.forms import TOKEN, read_form
@@ -163,7 +163,11 @@ class Site:
             visit,
             Shown(
                 template="error.html",
-                values={"message": message, "is_input": isinstance(error, InvalidInputError)},
+                values={
+                    "message": message,
+                    "status": rendered.status,
+                    "request_id": visit.request.get(REQUEST_ID, ""),
+                },
                 status=rendered.status,
             ),
         )

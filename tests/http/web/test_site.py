@@ -1,6 +1,7 @@
 """The frame of the web page: addresses, headers, errors, languages, themes, and the way to it."""
 
 import pytest
+from aiohttp import web
 
 from config.settings import HttpSettings, Settings, UiSettings
 from entrypoints.web.locations import Location, Page, locate
@@ -136,3 +137,32 @@ async def test_other_bodies_are_refused(visitor, body, kind):
     headers = {"Content-Type": kind or "application/x-www-form-urlencoded"}
     async with visitor.api.request("POST", ROOT + "_preferences", data=body, headers=headers) as response:
         assert response.status in {400, 403}
+
+
+async def test_errors_have_a_text_and_the_next_step(visitor, start_with_users):
+    page = await visitor.open("_nothing")
+    assert "This page does not exist" in page.text
+    assert ROOT in page.links
+    api = await start_with_users()
+    signed_in = Visitor(api)
+    page = await signed_in.sign_in("bob", "b")
+    page = await signed_in.send(page.form("_preferences"), theme="dark", form_token="x")
+    assert (page.status, "You may not change this" in page.text) == (403, True)
+    signed_in.language = "zh"
+    page = await signed_in.open("_nothing")
+    assert "页面不存在" in page.text
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 409, 413, 416, 429, 500, 502, 503, 504, 507])
+@pytest.mark.parametrize("language", ["en", "zh"])
+async def test_each_status_has_a_page(status, language, start, monkeypatch):
+    api = await start()
+    rendered = web.json_response({"errors": [{"message": "<b>details</b>"}]}, status=status)
+    monkeypatch.setattr("entrypoints.web.site.render", lambda *_: rendered)
+    visitor = Visitor(api)
+    visitor.language = language
+    page = await visitor.open("_nothing")
+    assert page.status == status
+    assert "<b>" not in page.html
+    assert ("&lt;b&gt;" in page.html) == (status < 500)
+    assert ROOT in page.links
