@@ -39,8 +39,6 @@ _logger = logging.getLogger(__name__)
 
 TIME_TO_LIVE_SECONDS: Final = 3600
 """The longest time for which a deletion that did not reach Redis may go unnoticed; each hit saves a storage request."""
-OPERATION_SECONDS_MAX: Final = 0.25
-"""A cache that is slower than the storage is useless."""
 _PENDING_MAX: Final = 50_000
 _BATCH: Final = 1_000
 _BATCH_DELAY_SECONDS: Final = 0.05
@@ -64,7 +62,6 @@ class RedisDescriptorCache(DescriptorCache):
         options: address and credentials of Redis.
         clock: returns monotonic seconds.
         on_error: called for each operation that failed.
-        operation_seconds: the time limit of one operation, including a new connection.
     """
 
     name = "redis"
@@ -75,10 +72,8 @@ class RedisDescriptorCache(DescriptorCache):
         *,
         clock: Callable[[], float],
         on_error: Callable[[], None] = _ignore,
-        operation_seconds: float = OPERATION_SECONDS_MAX,
     ) -> None:
         self.options = options
-        self._operation_seconds = operation_seconds
         self._clock = clock
         self._on_error = on_error
         self._breaker = CircuitBreaker(clock)
@@ -191,7 +186,10 @@ class RedisDescriptorCache(DescriptorCache):
             return None
         was_open = self._breaker.is_open
         try:
-            async with asyncio.timeout(self._operation_seconds), self._client.pipeline(transaction=is_whole) as pipe:
+            async with (
+                asyncio.timeout(self.options.operation_seconds),
+                self._client.pipeline(transaction=is_whole) as pipe,
+            ):
                 for command in commands:
                     pipe.pipeline_execute_command(*command)  # type: ignore[no-untyped-call] # theirs
                 replies: list[Any] = await pipe.execute()

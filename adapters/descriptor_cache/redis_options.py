@@ -63,6 +63,9 @@ class RedisOptions:
     dial_timeout_seconds: float = setting("dialtimeout", "Time limit of a connection attempt.", 5.0)
     read_timeout_seconds: float = setting("readtimeout", "Time limit of a response.", 3.0)
     write_timeout_seconds: float = setting("writetimeout", "Time limit of sending a command.", 3.0)
+    operation_seconds: float = setting(
+        "operationtimeout", "Time limit of an operation with all its attempts; a slower cache is useless.", 0.25
+    )
     pool_timeout_seconds: float | None = setting("pooltimeout", "Time limit of waiting for a free connection.", None)
     pool_size: int | None = setting("poolsize", "Size of the connection pool.", None)
     connections_max: int | None = setting("maxactiveconns", "Maximum number of connections; 0 means no limit.", None)

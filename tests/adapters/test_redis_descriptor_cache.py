@@ -3,9 +3,7 @@
 import asyncio
 import logging
 import random
-import time
 from dataclasses import replace
-from functools import partial
 
 import pytest
 
@@ -24,8 +22,11 @@ pytestmark = pytest.mark.e2e
 
 NAME, OTHER = RepositoryName("team/app"), RepositoryName("other")
 DIGEST = Digest.of(b"x")
-patient_cache = partial(RedisDescriptorCache, operation_seconds=30.0)
-"""For tests whose Redis answers: on a busy machine that may take longer than it pays off."""
+
+
+def patient_cache(options, **others):
+    """Return a cache for tests whose Redis answers: on a busy machine that may take longer than it pays off."""
+    return RedisDescriptorCache(replace(options, operation_seconds=30.0), **others)
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +176,7 @@ async def test_collection_forgets_blobs_in_few_requests(server, cache):
         def calls():
             return client.info("commandstats").get("cmdstat_exec", {}).get("calls", 0) - before
 
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while calls() < 3:  # noqa: ASYNC110 - redis announces nothing
                 await asyncio.sleep(0.05)
         # No request follows the three.
@@ -207,7 +208,7 @@ class HeldUp(RedisDescriptorCache):
 
 
 async def test_late_command_to_forget_removes_nothing_newer(server, clock):
-    async with HeldUp(options_for(server), clock=clock.clock, operation_seconds=30.0) as cache:
+    async with HeldUp(options_for(server, operation_seconds=30.0), clock=clock.clock) as cache:
         async with asyncio.TaskGroup() as group:
             group.create_task(cache.forget(NAME, DIGEST))
             await asyncio.sleep(0)
@@ -248,17 +249,24 @@ async def test_redis_can_be_killed_and_restarted(tool, clock, caplog):
 
 
 async def test_redis_that_hangs_costs_little(tool, clock):
+    errors = []
     with RedisServer(tool("redis-server")) as server:
-        async with RedisDescriptorCache(options_for(server), clock=clock.clock) as cache:
-            await cache.put(NAME, DIGEST, 5)
+        async with (
+            patient_cache(options_for(server), clock=clock.clock) as patient,
+            RedisDescriptorCache(options_for(server), clock=clock.clock, on_error=lambda: errors.append(1)) as cache,
+        ):
+            await patient.put(NAME, DIGEST, 5)
             server.hang()
-            began = time.monotonic()
             for _ in range(50):
                 assert await cache.get(NAME, DIGEST) is None
-            assert time.monotonic() - began < FAILURES_MAX * module.OPERATION_SECONDS_MAX + 0.5
+            # Each of these waited for a moment, and the others not at all.
+            assert len(errors) == FAILURES_MAX
             server.wake()
+            assert await patient.get(NAME, DIGEST) == 5
             await clock.advance(PAUSE_SECONDS)
-            assert await cache.get(NAME, DIGEST) == 5
+            async with asyncio.timeout(60):
+                while await cache.get(NAME, DIGEST) is None:
+                    await clock.advance(PAUSE_SECONDS)
 
 
 async def test_answers_do_not_get_mixed_up_after_a_hang(tool, clock):

@@ -25,8 +25,8 @@ def server(tool):
 def redis_cache(server):
     with server.client() as client:
         client.flushall()
-    options = RedisOptions(addrs=(f"127.0.0.1:{server.port}",), retries_max=0)
-    return RedisDescriptorCache(options, clock=time.monotonic, operation_seconds=30.0)
+    options = RedisOptions(addrs=(f"127.0.0.1:{server.port}",), retries_max=0, operation_seconds=30.0)
+    return RedisDescriptorCache(options, clock=time.monotonic)
 
 
 class TestRedisDescriptorCache(DescriptorCacheContract):

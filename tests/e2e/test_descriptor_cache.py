@@ -48,7 +48,7 @@ def test_replicas_invalidate_each_others_caches_through_redis(tmp_path: Path, to
         redis = stack.enter_context(RedisServer(tool("redis-server")))
         config = {
             "storage": {"cache": {"blobdescriptor": "redis"}},
-            "redis": {"addr": redis.address},
+            "redis": {"addr": redis.address, "operationtimeout": "30s"},
             "http": {"workers": 2},
         }
         servers = [
@@ -68,7 +68,7 @@ def test_collection_removes_entries_from_redis(tmp_path: Path, tool: Callable[[s
                 "cache": {"blobdescriptor": "redis"},
                 "maintenance": {"garbagecollect": {"settletime": "4s"}},
             },
-            "redis": {"addr": redis.address},
+            "redis": {"addr": redis.address, "operationtimeout": "30s"},
             "http": {"workers": 2},
         }
         servers = [
