@@ -92,7 +92,7 @@ format: setup ## Format the code and apply the fixes of ruff
 	$(BIN)/ruff check --fix .
 
 domain: setup ## The domain suite alone, in half a minute: in-memory adapters, no network
-	$(BIN)/python -m pytest --numprocesses=$(PROCESSES) --dist=worksteal tests/unit/core $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses=auto --dist=worksteal tests/unit/core $(PYTEST_ARGS)
 
 conformance: tools ## The OCI conformance suite alone
 	$(BIN)/python -m pytest tests/e2e/test_conformance.py --require-live $(PYTEST_ARGS)

@@ -88,6 +88,8 @@ class EvictorContext:
     """Called for each repository that lost manifests; it may have none left."""
     is_offline: bool = False
     """Whether no server uses the store. The eviction then does not wait for servers to see a round."""
+    filter_bytes: int = _FILTER_BYTES
+    """The size of the set of all links outside the cache."""
 
 
 class Evictor:
@@ -186,7 +188,7 @@ class Evictor:
             trash=context.trash,
             cache=context.cache,
             lister=self._lister,
-            marks=Marks(context.collector.new_key(), filter_bytes=_FILTER_BYTES),
+            marks=Marks(context.collector.new_key(), filter_bytes=context.filter_bytes),
             report=CollectionReport(),
             young_after=_ALL_OLD,
             options=CollectionOptions(settle_seconds=context.settle_seconds, is_offline=context.is_offline),

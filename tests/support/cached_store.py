@@ -24,7 +24,7 @@ from core.retention.pulls import PullHistory, PullRecorder
 from core.store.clock import StoreClock
 from core.store.links import Links
 from core.store.tag_links import TagLinks
-from tests.support.collecting_services import SETTLE_SECONDS, Store, push_image
+from tests.support.collecting_services import FILTER_BYTES, SETTLE_SECONDS, Store, push_image
 from tests.support.core_services import CoreServices
 
 PREFIX = "hub"
@@ -105,6 +105,7 @@ class CachedStore(Store):
             keeps=keeps,
             forget_tags=self._note_forgotten,
             forget_repository=self._note_emptied,
+            filter_bytes=FILTER_BYTES,
             **options,
         )
         return Evictor(store, Lister(store, links), self.surveyor(seen), CacheUsage(seen), context)

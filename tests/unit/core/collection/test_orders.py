@@ -236,7 +236,8 @@ SCENARIOS = {
     "two-collectors": [push_again, collect, collect_too],
     "everybody": [push_new_with_old_layer, push_elsewhere, move_tag, collect, collect_too],
 }
-RANDOM_ORDERS = 30
+RANDOM_ORDERS = 15
+"""For each scenario and mode, which have seeds of their own: one seed plays alike in all of them."""
 
 
 async def broken_by(scenario, chooser, mode=Mode.SERVERS):
@@ -246,7 +247,8 @@ async def broken_by(scenario, chooser, mode=Mode.SERVERS):
 @pytest.mark.parametrize("mode", Mode)
 @pytest.mark.parametrize("scenario", SCENARIOS)
 async def test_random_orders_break_no_promise(scenario, mode):
-    for seed in range(RANDOM_ORDERS):
+    first = RANDOM_ORDERS * (len(Mode) * list(SCENARIOS).index(scenario) + mode.value - 1)
+    for seed in range(first, first + RANDOM_ORDERS):
         assert await broken_by(scenario, RandomChooser(seed), mode) == [], f"seed {seed}"
 
 
@@ -265,7 +267,10 @@ async def test_orders_with_two_switches_break_no_promise(scenario, first, second
 
 
 async def is_found_out(scenario):
-    return any([await broken_by(scenario, RandomChooser(seed)) for seed in range(100)])
+    for seed in range(100):
+        if await broken_by(scenario, RandomChooser(seed)):
+            return True
+    return False
 
 
 async def test_without_confirming_a_promise_is_broken(monkeypatch):

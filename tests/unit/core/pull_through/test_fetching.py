@@ -319,7 +319,7 @@ async def test_silent_upstream_is_given_up(machine, gate):
     async with machine.process() as process:
         client = Client(process)
         with pytest.raises(UpstreamTimeoutError):
-            await asyncio.wait_for(client.task, 30)
+            await asyncio.wait_for(client.task, 60)
         assert process.fetcher.in_flight == 0
 
 

@@ -21,7 +21,7 @@ NAME = RepositoryName("a")
 LAYERS = (b"shared", b"own")
 IMAGE = image_manifest(b"config", LAYERS)
 INDEX = image_index([IMAGE])
-ORDERS = 40
+ORDERS = 20
 REQUEST_SECONDS = 15.0
 
 

@@ -14,7 +14,7 @@ from core.model.names import RepositoryName, Tag
 from core.trash.entry import TrashKind
 from tests.support.collecting import collect
 from tests.support.content import descriptor, image_index, image_manifest
-from tests.support.core_services import CoreServices
+from tests.support.core_services import CoreServices, in_turn
 from tests.support.invariants import broken_invariants, tags_of
 
 NAME = RepositoryName("team/app")
@@ -43,7 +43,7 @@ class Story:
 
     def __init__(self):
         self.now = datetime(2026, 11, 24, tzinfo=UTC)
-        self.services = CoreServices(storage=InMemoryBlobStorage(now=lambda: self.now))
+        self.services = CoreServices(storage=InMemoryBlobStorage(now=lambda: self.now), offload=in_turn)
 
     async def do(self, operation, *arguments):
         await getattr(self, operation.replace(" ", "_"))(*arguments)

@@ -17,7 +17,7 @@ from core.verification.context import VerificationRules
 from core.verification.findings import Finding, Kind, Outcome
 from core.verification.links import digest_of_link
 from tests.support.content import descriptor, image_index, image_manifest
-from tests.support.core_services import CoreServices
+from tests.support.core_services import CoreServices, in_turn
 from tests.support.verifications import REPAIR, Verifications
 
 # Other tests run the same lines; measuring coverage here would double the time of this file.
@@ -80,7 +80,7 @@ async def damage(services: CoreServices, key: str, chance: random.Random) -> Non
 def run(seed: int, damages: int, check: Callable[["World"], object]) -> None:
     async def scenario() -> None:
         chance = random.Random(seed)
-        services = CoreServices()
+        services = CoreServices(offload=in_turn)
         world = World(services, Verifications(services), images(chance), chance)
         await push(services, world.pushes)
         for name in NAMES:
@@ -125,7 +125,7 @@ def test_any_single_damage_is_found(seed: int) -> None:
     run(seed, 1, check)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(seed=SEEDS, damages=st.integers(min_value=1, max_value=8))
 def test_repair_removes_nothing_sound_and_pushes_heal_the_rest(seed: int, damages: int) -> None:
     async def check(world: World) -> None:
