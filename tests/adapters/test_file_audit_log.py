@@ -91,7 +91,7 @@ def test_processes_keep_lines_intact_while_the_file_is_rotated(tmp_path):
         if path.exists() and path.stat().st_size > 5000:
             rotated.append(tmp_path / f"audit.{len(rotated)}")
             path.rename(rotated[-1])
-    assert [writer.communicate(timeout=30)[0] for writer in writers] == ["", "", ""]
+    assert [writer.communicate(timeout=60)[0] for writer in writers] == ["", "", ""]
     assert [writer.returncode for writer in writers] == [0, 0, 0]
     found = [name for file in [*rotated, path] if file.exists() for name in ids(file)]
     assert len(rotated) > 1
@@ -112,7 +112,7 @@ async def test_unfinished_line_of_a_killed_process_damages_no_other(tmp_path):
 def test_full_disk_leaves_no_part_of_a_line(tmp_path):
     path = tmp_path / "audit.jsonl"
     writer = run(FULL, str(path))
-    output, _ = writer.communicate(timeout=30)
+    output, _ = writer.communicate(timeout=60)
     assert writer.returncode == 0
     assert output == f"the audit log {path} cannot be written: File too large\n"
     assert ids(path) == ["before", "after"]

@@ -28,7 +28,7 @@ async def test_cancelled_caller_waits_for_its_call(calls):
         end.wait(10)
 
     task = asyncio.create_task(calls.run(work))
-    await asyncio.to_thread(begun.wait, 10)
+    await asyncio.to_thread(begun.wait, 60)
     for _ in range(3):
         task.cancel()
         await asyncio.sleep(0.01)

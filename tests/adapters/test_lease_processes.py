@@ -36,7 +36,7 @@ def moments(root: Path, owner_id: str, word: str = "held") -> list[float]:
 
 def wait_for(root: Path, owner_ids: str, *, after: float = 0.0) -> str:
     """Return the process that holds the lease, once there is one."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         for owner_id in owner_ids:
             if any(moment > after for moment in moments(root, owner_id)):

@@ -120,10 +120,9 @@ async def test_retries_end_in_time(server):
     retry = RetryOptions(attempts=1_000, budget_seconds=0.5, pause_base_seconds=0.01, pause_seconds_max=0.05)
     async with scs_storage(server, retry=retry) as storage:
         server.faults = Faults(rate=1, kinds=(Fault.ERROR_500, Fault.RESET_BEFORE))
-        started = time.monotonic()
         with pytest.raises(StorageUnavailableError):
             await storage.write("/a", b"content")
-        assert time.monotonic() - started < 2
+        assert 1 < server.counts["put_object"] < retry.attempts / 2
 
 
 async def test_silent_store_times_out(server):
@@ -133,7 +132,7 @@ async def test_silent_store_times_out(server):
         started = time.monotonic()
         with pytest.raises(StorageUnavailableError, match="cannot reach the store"):
             await storage.read("/a")
-        assert time.monotonic() - started < 3
+        assert time.monotonic() - started < server.faults.slow_seconds
 
 
 async def test_unreachable_store_is_unavailable(server, storage):

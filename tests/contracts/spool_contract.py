@@ -28,7 +28,7 @@ FAILURE = SpoolFailure(
 
 async def settled(blob: SpooledBlob, phase: SpoolPhase) -> SpoolState:
     """Wait until a blob is in a phase, as a follower does."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (state := blob.state).phase is not phase:
             await blob.wait(state)
     return state
@@ -151,7 +151,7 @@ class SpoolContract:
 
     async def test_wait_returns_when_the_leader_has_gone(self, blob, follower):
         await blob.lead()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             waiting = asyncio.create_task(follower.wait(follower.state))
             await asyncio.sleep(0)
             blob.close()

@@ -62,7 +62,7 @@ class TestInMemoryDescriptorCache(DescriptorCacheContract):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
             child.start()
-        child.join(10)
+        child.join(60)
         assert child.exitcode == 0
         assert await cache.get(NAME, DIGEST) is None
 

@@ -231,7 +231,7 @@ def get(server: RegistryServer, authorization: str, path: str = "/v2/") -> int:
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline, "nothing changed in time"
         time.sleep(0.1)

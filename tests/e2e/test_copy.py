@@ -180,7 +180,7 @@ def kill_copies(source: Path, target: Path, scs: ScsEndpoint, folder: Path) -> N
             wait_until(partial(has_written, scs, before + writes))
             assert process.poll() is None
             process.kill()
-            process.communicate(timeout=10)
+            process.communicate(timeout=60)
             for name in client.catalog():
                 for tag in client.tags(name):
                     client.pull(name, tag)
@@ -210,7 +210,7 @@ def test_large_blob_is_copied_in_bounded_memory_and_resumed_after_a_kill(scs: Sc
     wait_until(lambda: sum("_transfers" in line and ".parts" in line for line in puts(scs)) > 1)
     assert process.poll() is None
     process.kill()
-    process.communicate(timeout=10)
+    process.communicate(timeout=60)
 
     process = start_copy(first, second, "--json")
     peak = peak_memory(process)
@@ -273,7 +273,7 @@ def test_watching_copy_follows_a_serving_source_to_a_serving_target(scs: ScsEndp
             assert make_image(907).digest in puller.pull("team/app", "latest")
         finally:
             process.terminate()
-            out, err = process.communicate(timeout=20)
+            out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     reports = [json.loads(line) for line in out.splitlines()]
     assert sum(report["problems"] for report in reports) == 0
@@ -288,7 +288,7 @@ def tags_of(client: RegistryClient, repository: str) -> list[str]:
     return client.tags(repository) if repository in client.catalog() else []
 
 
-def wait_until(holds: Callable[[], bool], seconds: float = 30.0) -> None:
+def wait_until(holds: Callable[[], bool], seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < deadline

@@ -35,17 +35,16 @@ def idle_connections(server: RegistryServer, count: int) -> Iterator[None]:
 
 def test_idle_connections_do_not_exhaust_descriptors(tmp_path: Path) -> None:
     with limited(tmp_path, soft=64, hard=64) as server, idle_connections(server, 200):
-        lines_before = server.log().count("\n")
-        ends, answered = time.monotonic() + 5, 0
+        ends = time.monotonic() + 3
         while time.monotonic() < ends:
-            connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+            connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
             connection.request("GET", "/v2/_catalog")
             assert connection.getresponse().status == 200
             connection.close()
-            answered += 1
         log = server.log()
         assert 1 <= log.count("few file descriptors left") <= WORKERS
-        assert log.count("\n") - lines_before <= answered + WORKERS
+        # Every attempt to accept a connection failed, and not one of them is logged.
+        assert sum('"GET /v2/_catalog' not in line for line in log.splitlines()) < 50
         assert "Traceback" not in log
 
 

@@ -164,7 +164,7 @@ def test_sigterm_lets_an_upload_finish(server: RegistryServer, registry: Registr
         upload = pool.submit(registry.finish_upload, location, digest_of(blob), slow_body())
         assert begun.wait(10)
         server.terminate()
-        upload.result(20).expect(201)
+        upload.result(60).expect(201)
     assert server.wait() == 0
     server.start()
     assert registry.get_blob("drain/upload", digest_of(blob)) == blob

@@ -190,6 +190,6 @@ def peak_memory(process: "subprocess.Popen[str]") -> int:
         if found := re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{process.pid}/status").read_text()):
             peak = max(peak, int(found[1]) * 1024)
         time.sleep(0.02)
-    _, err = process.communicate(timeout=10)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     return peak

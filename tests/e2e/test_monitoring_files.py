@@ -210,7 +210,7 @@ def test_prometheus_scrapes_and_evaluates(tool: Callable[[str], str], tmp_path: 
         registry,
         ServerProcess(command, port=port, folder=tmp_path / "prometheus", ready_path="/-/ready") as prometheus,
     ):
-        ends = time.monotonic() + 30
+        ends = time.monotonic() + 60
         while (panels := answered(prometheus)) < PANELS_ANSWERED and time.monotonic() < ends:
             RegistryClient(registry.host).push("team/app", "v1", make_image(961))
             RegistryClient(registry.host).pull("team/app", "v1")

@@ -23,7 +23,7 @@ def push_all(client: RegistryClient, repository: str) -> None:
 
 
 def wait_for_tags(client: RegistryClient, repository: str, tags: list[str]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while client.tags(repository) != tags and time.monotonic() < deadline:
         time.sleep(0.2)
     assert client.tags(repository) == tags

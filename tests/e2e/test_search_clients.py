@@ -125,7 +125,7 @@ def close_to_anonymous_users(server: RegistryServer) -> None:
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     client = RegistryClient(server.host, context=context)
-    ends = time.monotonic() + 15
+    ends = time.monotonic() + 60
     while client.request("GET", "/v1/search?q=search").status != 401:
         assert time.monotonic() < ends, server.log()
         time.sleep(0.05)

@@ -28,7 +28,7 @@ def removals(server: RegistryServer, session: Path) -> list[str]:
 
 def wait_until_removed(session: Path, *servers: RegistryServer) -> None:
     """Wait until the folder is gone and a server has logged the removal, which it does a moment later."""
-    deadline = time.monotonic() + 40
+    deadline = time.monotonic() + 60
     while session.exists() or not any(removals(server, session) for server in servers):
         assert time.monotonic() < deadline, f"{session} exists: {session.exists()}"
         time.sleep(0.1)

@@ -133,13 +133,13 @@ def test_killed_verification_is_resumed(server: RegistryServer) -> None:
     process = subprocess.Popen(command, cwd=REPOSITORY_ROOT, stdout=subprocess.PIPE, text=True)
     try:
         checkpoint = path_of(server, layout.verification_checkpoint("full"))
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while not (checkpoint.exists() and json.loads(checkpoint.read_bytes())["damage"] == 1):
             assert time.monotonic() < deadline
             time.sleep(0.02)
     finally:
         os.kill(process.pid, signal.SIGKILL)
-        first = [json.loads(line) for line in process.communicate(timeout=10)[0].splitlines()]
+        first = [json.loads(line) for line in process.communicate(timeout=60)[0].splitlines()]
     read_before = json.loads(checkpoint.read_bytes())["blobs"]
     assert 0 < read_before < len(blobs)
     assert all(line["type"] == "finding" for line in first)

@@ -72,7 +72,7 @@ async def test_lack_of_descriptors_is_logged_once_and_waited_out(sock, connect, 
     sock.is_scarce = False
     for reader, writer in held:
         writer.write(REQUEST)
-        assert await asyncio.wait_for(reader.read(15), 10) == b"HTTP/1.1 200 OK"
+        assert await asyncio.wait_for(reader.read(15), 60) == b"HTTP/1.1 200 OK"
 
 
 async def test_longest_idle_connection_is_closed_first_to_make_room(sock, connect, runner):
@@ -83,7 +83,7 @@ async def test_longest_idle_connection_is_closed_first_to_make_room(sock, connec
     assert (await first[0].readuntil(b"{}")).startswith(b"HTTP/1.1 200 OK")
     for reader, _ in (second, third):
         assert runner.close_idle() == 1
-        assert await asyncio.wait_for(reader.read(), 10) == b""
+        assert await asyncio.wait_for(reader.read(), 60) == b""
     # The first one, which waits since its answer, is still open.
     first[1].write(REQUEST)
     assert (await first[0].readuntil(b"{}")).startswith(b"HTTP/1.1 200 OK")
@@ -98,7 +98,7 @@ async def test_connection_with_a_request_is_not_closed_as_idle(sock, connect, ru
     await asyncio.sleep(1.1)
     assert runner.close_idle() == 0
     writer.write(b"123456789")
-    assert (await asyncio.wait_for(reader.read(15), 10)).startswith(b"HTTP/1.1 400")
+    assert (await asyncio.wait_for(reader.read(15), 60)).startswith(b"HTTP/1.1 400")
 
 
 def test_soft_limit_is_raised_to_the_hard_one():

@@ -38,9 +38,9 @@ def get_of(number):
 
 
 async def read_answer(reader):
-    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 60)
     length = re.search(rb"(?i)\r\ncontent-length: (\d+)", head)
-    body = await asyncio.wait_for(reader.readexactly(int(length[1])), 10) if length else b""
+    body = await asyncio.wait_for(reader.readexactly(int(length[1])), 60) if length else b""
     return int(head.split(b" ", 2)[1]), head, body
 
 

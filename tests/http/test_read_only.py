@@ -113,7 +113,7 @@ async def test_waiting_maintenance_continues_afterwards(start, services, setting
     assert done[True] == 0
     assert done[False] > 1
     await switch_off(services.storage)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not done[True]:  # noqa: ASYNC110 - a job sends no signal
             await asyncio.sleep(0.01)
 

@@ -34,7 +34,7 @@ def put(content=CONTENT, digest=DIGEST, length=None):
 
 
 async def answer(reader):
-    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 60)
     length = re.search(rb"Content-Length: (\d+)", head)
     body = await reader.readexactly(int(length[1])) if length else b""
     return int(head.split(b" ", 2)[1]), head + body
@@ -142,7 +142,7 @@ async def test_cut_connection_keeps_what_arrived(guarded, turns, leave):
     _, writer = await server.connect()
     writer.write(patch(target, len(CONTENT)) + CONTENT[:4_000_000])
     await writer.drain()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not turns:  # noqa: ASYNC110 - threads send no signal
             await asyncio.sleep(0.01)
     # All of it is there before the end is.
@@ -151,7 +151,7 @@ async def test_cut_connection_keeps_what_arrived(guarded, turns, leave):
         sock = writer.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.close()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while await offset_of(server, target) != 4_000_000:  # noqa: ASYNC110 - nor does the store
             await asyncio.sleep(0.05)
 
@@ -201,7 +201,7 @@ async def test_failing_store_is_an_error_response_and_ends_reading(guarded, serv
     # What looks like a request is still the body.
     writer.write(b"GET /v2/ HTTP/1.1\r\nHost: a\r\n\r\n")
     writer.write_eof()
-    assert await asyncio.wait_for(reader.read(), 15) == b""
+    assert await asyncio.wait_for(reader.read(), 60) == b""
     assert b"storage" in text
     writer.close()
 
@@ -234,13 +234,13 @@ async def test_cancelled_upload_ends_after_its_thread(services):
         def _slow(self):
             for piece in receiver.turn():
                 taken.set()
-                assert may_go_on.wait(10)
+                assert may_go_on.wait(60)
                 yield piece
 
     with ours, theirs:
         theirs.sendall(b"x" * 100)
         upload = asyncio.create_task(services.uploads.append(await services.uploads.start(NAME), Source()))
-        await asyncio.to_thread(taken.wait, 10)
+        await asyncio.to_thread(taken.wait, 60)
         upload.cancel()
         await asyncio.sleep(0.05)
         upload.cancel()
@@ -248,5 +248,5 @@ async def test_cancelled_upload_ends_after_its_thread(services):
         assert not upload.done()
         may_go_on.set()
         with pytest.raises(asyncio.CancelledError):
-            await asyncio.wait_for(upload, 10)
+            await asyncio.wait_for(upload, 60)
         assert receiver.left == 900

@@ -69,10 +69,10 @@ def turns(monkeypatch):
 
 
 async def answer(reader):
-    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 60)
     length = re.search(rb"Content-Length: (\d+)", head)
     assert length
-    return int(head.split(b" ", 2)[1]), await asyncio.wait_for(reader.readexactly(int(length[1])), 20)
+    return int(head.split(b" ", 2)[1]), await asyncio.wait_for(reader.readexactly(int(length[1])), 60)
 
 
 async def test_threads_send_large_blobs_and_the_connection_stays_open(guarded, turns):
@@ -155,7 +155,7 @@ async def test_slow_client_is_waited_for_without_a_thread(guarded, turns):
     server = await guarded()
     reader, writer = await server.connect()
     writer.write(GET)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not turns:  # noqa: ASYNC110 - threads send no signal
             await asyncio.sleep(0.01)
     await asyncio.sleep(0.3)
@@ -177,7 +177,7 @@ async def test_event_loop_runs_while_a_blob_is_sent(guarded, monkeypatch, system
 
     def wait_for_the_disk(*arguments):
         # The event loop reads small files itself, as far as they are in memory.
-        assert threading.get_ident() == loop_thread or may_go_on.wait(10)
+        assert threading.get_ident() == loop_thread or may_go_on.wait(60)
         return call(*arguments)
 
     monkeypatch.setattr(os, system_call, wait_for_the_disk)
@@ -208,7 +208,7 @@ async def test_client_that_disconnects_is_noticed(services, turns, caplog, leave
             sock = writer.get_extra_info("socket")
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         writer.close()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while "client disconnected" not in caplog.text:  # noqa: ASYNC110 - a log sends no signal
                 await asyncio.sleep(0.01)
         assert turns
@@ -221,7 +221,7 @@ async def test_client_that_receives_nothing_is_cut_off(guarded, caplog):
     server = await guarded(with_limits(send_seconds=0.5))
     _, writer = await server.connect()
     writer.write(GET)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while "client disconnected" not in caplog.text:  # noqa: ASYNC110 - a log sends no signal
             await asyncio.sleep(0.05)
     writer.close()
@@ -240,7 +240,7 @@ async def test_file_that_ends_early_ends_the_connection(guarded, tmp_path, caplo
     reader, writer = await server.connect()
     writer.write(GET)
     await reader.readuntil(b"\r\n\r\n")
-    received = await asyncio.wait_for(reader.read(), 10)
+    received = await asyncio.wait_for(reader.read(), 60)
     assert len(received) < len(CONTENT)
     assert "ended" in caplog.text
     writer.close()
@@ -260,7 +260,7 @@ async def test_disk_that_fails_ends_the_connection(guarded, caplog, monkeypatch,
     reader, writer = await server.connect()
     writer.write(GET)
     await reader.readuntil(b"\r\n\r\n")
-    assert await asyncio.wait_for(reader.read(), 10) == b""
+    assert await asyncio.wait_for(reader.read(), 60) == b""
     assert "Input/output error" in caplog.text
     writer.close()
 
@@ -272,7 +272,7 @@ async def test_cancelled_pull_ends_after_its_thread(services, client):
     class Slow(sending.FileSender):
         def turn(self):
             copying.set()
-            assert may_go_on.wait(10)
+            assert may_go_on.wait(60)
             super().turn()
 
     ours, theirs = socket.socketpair()
@@ -285,13 +285,13 @@ async def test_cancelled_pull_ends_after_its_thread(services, client):
                 await await_thread(reader.offload(sender.turn), stop=sender.stop)
 
             pulling = asyncio.create_task(pull())
-            await asyncio.to_thread(copying.wait, 10)
+            await asyncio.to_thread(copying.wait, 60)
             pulling.cancel()
             await asyncio.sleep(0.05)
             assert not pulling.done()
             may_go_on.set()
             with pytest.raises(asyncio.CancelledError):
-                await asyncio.wait_for(pulling, 10)
+                await asyncio.wait_for(pulling, 60)
             assert sender.left == len(CONTENT)
 
 

@@ -229,7 +229,7 @@ async def test_cut_connection_keeps_what_arrived(api):
                     return response.headers["Location"]
             await asyncio.sleep(0.01)
 
-    location = await asyncio.wait_for(arrived(), 5)
+    location = await asyncio.wait_for(arrived(), 60)
     location, _ = await patch(api, location, CONTENT[60_000:])
     await finish(api, location)
     assert await pulled(api) == CONTENT

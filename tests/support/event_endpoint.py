@@ -67,11 +67,11 @@ class EventEndpoint:
 
     def open(self) -> None:
         """Start listening."""
-        asyncio.run_coroutine_threadsafe(self._open(), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(self._open(), self._loop).result(60)
 
     def close(self) -> None:
         """Stop listening. Idempotent."""
-        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(60)
 
     def taken(self, *, path: str = "/events", repository: str | None = None) -> Sequence[Delivery]:
         """Return the deliveries that were answered with success, in order."""

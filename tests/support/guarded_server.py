@@ -3,8 +3,8 @@
 import asyncio
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from aiohttp import web
@@ -22,11 +22,15 @@ class GuardedServer:
 
     listener: Listener
     port: int
+    opened: list[asyncio.StreamWriter] = field(default_factory=list)
+    """The connections of clients, which are closed with the server."""
 
     async def connect(self, context: ssl.SSLContext | None = None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Open a connection, over TLS if a context is given."""
         name = "localhost" if context else None
-        return await asyncio.open_connection("127.0.0.1", self.port, ssl=context, server_hostname=name)
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port, ssl=context, server_hostname=name)
+        self.opened.append(writer)
+        return reader, writer
 
     async def exchange(self, request: bytes) -> bytes:
         """Send bytes; return everything received until the server closes or is silent for a second."""
@@ -66,7 +70,12 @@ async def run_guarded(
         make_room=runner.close_idle,
     )
     await listener.start()
+    server = GuardedServer(listener, sock.getsockname()[1])
     try:
-        yield GuardedServer(listener, sock.getsockname()[1])
+        yield server
     finally:
         await runner.cleanup()
+        for writer in server.opened:
+            writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()

@@ -66,7 +66,7 @@ class OtlpReceiver:
             for of_scope in of_resource.scope_spans:
                 self.spans.extend(of_scope.spans)
 
-    def wait_for(self, condition: Callable[[list[Any]], bool], seconds: float = 15) -> list[Any]:
+    def wait_for(self, condition: Callable[[list[Any]], bool], seconds: float = 60) -> list[Any]:
         """Return the spans once the condition holds."""
         ends = time.monotonic() + seconds
         while not condition(self.spans):

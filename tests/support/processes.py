@@ -21,8 +21,8 @@ from tests.support.ports import free_port
 from tests.support.server_template import Fork, template
 from tests.support.tools import REPOSITORY_ROOT, find_tool
 
-START_TIMEOUT_SECONDS = 20.0
-STOP_TIMEOUT_SECONDS = 20.0
+START_TIMEOUT_SECONDS = 60.0
+STOP_TIMEOUT_SECONDS = 60.0
 END_TIMEOUT_SECONDS = 5.0
 SHARED_SECRET = "the secret that all replicas of a test share"
 

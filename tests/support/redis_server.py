@@ -13,7 +13,7 @@ import redis
 
 from tests.support.ports import free_port
 
-_START_SECONDS_MAX: Final = 20.0
+_START_SECONDS_MAX: Final = 60.0
 
 
 class RedisServer:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.support.processes import SERVE_OUR_REGISTRY
 
-WAIT_SECONDS = 15.0
+WAIT_SECONDS = 60.0
 _HANDOVER = """
 import os, sys
 os.dup2(int(sys.argv[1]), 3)

@@ -44,13 +44,13 @@ class TokenServer:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        self.realm = asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(20)
+        self.realm = asyncio.run_coroutine_threadsafe(self._start(), self._loop).result(60)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result(20)
+        asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result(60)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(20)
         self._loop.close()

@@ -145,11 +145,11 @@ class UpstreamServer:
 
     def open(self) -> None:
         """Start listening, on the same ports as before."""
-        asyncio.run_coroutine_threadsafe(self._open(), self._loop).result(20)
+        asyncio.run_coroutine_threadsafe(self._open(), self._loop).result(60)
 
     def close(self) -> None:
         """Stop listening, and close all connections. Idempotent."""
-        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(20)
+        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(60)
 
     async def _open(self) -> None:
         for port, handler, context in (

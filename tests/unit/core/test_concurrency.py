@@ -40,7 +40,7 @@ async def run_cancelled(function, *, started, release):
     stopped = threading.Event()
     call = asyncio.get_running_loop().run_in_executor(None, function)
     waiting = asyncio.create_task(await_thread(call, stop=stopped.set))
-    await asyncio.to_thread(started.wait, 10)
+    await asyncio.to_thread(started.wait, 60)
     for _ in range(2):
         waiting.cancel()
         await asyncio.sleep(0.02)
@@ -48,7 +48,7 @@ async def run_cancelled(function, *, started, release):
     assert stopped.is_set()
     release.set()
     with pytest.raises(asyncio.CancelledError):
-        await asyncio.wait_for(waiting, 10)
+        await asyncio.wait_for(waiting, 60)
     return was_done
 
 
@@ -77,7 +77,7 @@ async def test_cancelled_call_ends_the_wait():
     await asyncio.sleep(0)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await asyncio.wait_for(waiting, 10)
+        await asyncio.wait_for(waiting, 60)
 
 
 async def test_result_and_error_reach_the_caller():

@@ -71,7 +71,7 @@ class Store:
 
     async def wait_for_look(self):
         self.looks.clear()
-        await asyncio.wait_for(self.looks.wait(), 5)
+        await asyncio.wait_for(self.looks.wait(), 60)
         await asyncio.sleep(0)
 
 

@@ -60,7 +60,7 @@ def write(path: Path, text: str) -> None:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - the awaited state belongs to the code under test
             await asyncio.sleep(INTERVAL_SECONDS)
 
