@@ -304,6 +304,7 @@ class Container(Foundations):
         sleep=Object(asyncio.sleep),
         rebuild_catalog=catalog.provided.rebuild,
         announce=announcements.provided.announce,
+        changes=changes,
         store_clock=store_clock,
     )
     new_verifier = Singleton(partial, Verifier, verifier_parts)

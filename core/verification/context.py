@@ -1,6 +1,6 @@
 """State shared by the parts of one verification, and by the checks of one repository."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
@@ -56,6 +56,8 @@ class Context:
     """Age at which the record of a manifest that was set aside is removed, if no tag or index refers to it."""
     inventory: DigestTable
     """The known sizes of blobs."""
+    record_repair: Callable[[RepositoryName], Awaitable[None]]
+    """Records that a repository was repaired."""
     damaged: set[Digest] = field(default_factory=set)
     """Blobs whose data exists but is damaged."""
 

@@ -5,6 +5,7 @@ the repairer checks the store again: if a concurrent push wrote the removed obje
 """
 
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
 
 from core.concurrency import closing
 from core.errors import StorageUnavailableError
@@ -18,7 +19,8 @@ from core.trash.store import Trash
 from core.verification.findings import Outcome
 from core.verification.reading import StoreReader
 
-_BY = "registry verify"
+REPAIRED_BY: Final = "registry verify"
+"""The author of repairs, in the trash and in records."""
 _COPIES_TRIED_MAX = 3
 
 Announce = Callable[[Sequence[Digest]], Awaitable[None]]
@@ -132,7 +134,9 @@ class Repairer:
 
     async def _record(self, links: Sequence[RemovedLink], reason: str) -> None:
         if self._trash.is_on:
-            await self._trash.record(self._trash.new_entry(TrashKind.QUARANTINE, by=_BY, reason=reason), links=links)
+            await self._trash.record(
+                self._trash.new_entry(TrashKind.QUARANTINE, by=REPAIRED_BY, reason=reason), links=links
+            )
 
     async def _quarantined(self, digest: Digest) -> bool:
         """Move back a quarantined copy that is sound: a verification was killed before it read the copy again."""
@@ -149,7 +153,9 @@ class Repairer:
 
     async def _move_away(self, digest: Digest) -> bool:
         """Move a blob's data to the quarantine. Return False if the data is gone or not proven damaged."""
-        entry = self._trash.new_entry(TrashKind.QUARANTINE, by=_BY, reason=f"data does not match the digest {digest}")
+        entry = self._trash.new_entry(
+            TrashKind.QUARANTINE, by=REPAIRED_BY, reason=f"data does not match the digest {digest}"
+        )
         await self._trash.record(entry, blobs=[digest])
         is_moved = await self._trash.quarantine_blob(digest, entry)
         if is_moved and await self._is_certainly_damaged(layout.quarantined_copy(digest, entry.id), digest):

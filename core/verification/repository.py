@@ -50,6 +50,8 @@ async def check_repository(context: Context, name: RepositoryName) -> Repository
         manifests = max(manifests, view.manifests)
         if not any(finding.outcome in _FAR_REACHING for finding in fresh):
             break
+    if any(finding.outcome is not Outcome.FOUND for finding in found.values()):
+        await context.record_repair(name)
     holds_manifest = manifests > 0 and await context.reader.holds_manifest(name)
     return RepositoryVerdict(tuple(found.values()), manifests, holds_manifest)
 

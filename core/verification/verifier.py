@@ -16,6 +16,7 @@ from core.ports.catalog_index import CatalogIndex
 from core.store.clock import StoreClock
 from core.store.damage import DamageRecords
 from core.store.links import Links
+from core.summaries.changes import ChangeKind, ChangeRecorder
 from core.trash.store import Trash
 from core.verification.catalog import CatalogComparison
 from core.verification.context import Context, VerificationRules
@@ -25,7 +26,7 @@ from core.verification.findings import SETTLE_SECONDS, Confirmer, Finding, Step,
 from core.verification.journal import Checkpoint, Journal
 from core.verification.orphans import LINKED_MAX, OrphanSearch
 from core.verification.reading import StoreReader
-from core.verification.repairs import Announce, Repairer
+from core.verification.repairs import REPAIRED_BY, Announce, Repairer
 from core.verification.repository import RepositoriesCheck
 
 GRACE: Final = timedelta(hours=1)
@@ -100,6 +101,8 @@ class VerifierParts:
     """Fills the index from storage."""
     announce: Announce
     """Announces to servers that blobs were removed."""
+    changes: ChangeRecorder | None = None
+    """Records which repositories were repaired; None if changes are not recorded."""
     store_clock: StoreClock | None = None
     """The clock of the process. Without it, clock jumps are known only from the records in the store."""
 
@@ -118,6 +121,7 @@ class Verifier:
         self._store_clock = parts.store_clock or StoreClock(storage)
         self._index = parts.index
         self._rules = parts.rules
+        self._changes = parts.changes
         self._clock = parts.clock
         self._sleep = parts.sleep
         self._rebuild_catalog = parts.rebuild_catalog
@@ -185,7 +189,13 @@ class Verifier:
             grace=options.grace,
             forget_after=options.forget_after,
             inventory=DigestTable(LINKED_MAX),
+            record_repair=self._record_repair,
         )
+
+    async def _record_repair(self, name: RepositoryName) -> None:
+        """Record that a repository changed, for its lists and for searches."""
+        if self._changes is not None:
+            await self._changes.record(ChangeKind.OTHER, name, by=REPAIRED_BY)
 
 
 @dataclass(slots=True)

@@ -9,6 +9,7 @@ from core.coordination.budget import Budget, Rates
 from core.model.digest import Digest
 from core.ports.catalog_index import CatalogIndex
 from core.registry.catalog import CatalogService
+from core.summaries.changes import ChangeRecorder
 from core.trash.store import Trash
 from core.verification.context import VerificationRules
 from core.verification.findings import Finding, Kind
@@ -29,6 +30,7 @@ class Verifications:
     rules: VerificationRules = field(default_factory=VerificationRules)
     before_second_look: Callable[[], object] = lambda: None
     """Called while the verifier waits before it rechecks a suspect; may return an awaitable."""
+    changes: ChangeRecorder | None = None
     announced: list[Digest] = field(default_factory=list)
     progress: list[VerificationProgress] = field(default_factory=list)
     counted: Checkpoint = field(default_factory=Checkpoint)
@@ -62,6 +64,7 @@ class Verifications:
             sleep=self._sleep,
             rebuild_catalog=self.catalog.rebuild,
             announce=self._announce,
+            changes=self.changes,
         )
         return Verifier(parts, budget=Budget(Rates(), clock=self._clock, sleep=self._sleep))
 

@@ -12,6 +12,7 @@ from core.model.digest import Digest
 from core.model.names import RepositoryName, Tag
 from core.store import layout
 from core.store.damage import DamageRecords
+from core.summaries.changes import ChangeKind, ChangeLog, ChangeRecorder
 from core.trash.entry import TrashKind
 from core.verification.context import VerificationRules
 from core.verification.findings import Finding, Kind, Outcome
@@ -62,6 +63,19 @@ async def test_damaged_layer_is_set_aside_and_a_push_heals_it(store: Store) -> N
     assert {(finding.kind, finding.outcome) for finding in healed} == {(Kind.WHOLE_AGAIN, Outcome.REBUILT)}
     assert (await store.services.manifests.get(NAME, Tag("latest"))).digest == store.image
     assert await store.verifications.run() == []
+
+
+async def test_repaired_repositories_are_recorded_for_their_lists(store: Store) -> None:
+    services = store.services
+    store.verifications.changes = ChangeRecorder(services.storage, now=services.now, new_id=services.new_id)
+    await services.storage.write(layout.blob_data(store.layer), b"other bytes")
+    log = ChangeLog(services.storage)
+    await store.verifications.run()
+    assert (await log.listing()).records == []
+    await store.verifications.run(REPAIR)
+    [record] = (await log.listing()).records
+    [change] = await log.read(record)
+    assert (change.kind, change.repository, change.tag, change.by) == (ChangeKind.OTHER, NAME, None, "registry verify")
 
 
 async def read_damaged(services: CoreServices, digest: Digest, content: bytes) -> None:
