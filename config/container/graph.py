@@ -33,7 +33,7 @@ from config.container.pull_through import (
 from config.container.schedules import (
     touch_seconds,
 )
-from config.container.summaries import make_folding, summary_storing
+from config.container.summaries import make_folding, make_repository_names, summary_storing
 from config.container.surroundings import boot_clock
 from config.policies import TagImmutability, manifest_policy, verification_rules
 from core.collection.guard import CollectionGuard
@@ -250,6 +250,7 @@ class Container(Foundations):
         now=now,
         offload=offload,
         may_store=Singleton(summary_storing, settings, read_only),
+        is_recorded=settings.provided.summaries.enabled,
     )
     history = Singleton(HistoryService, blob_storage, tag_links, log=change_log, summaries=summaries)
     tag_lists = Singleton(
@@ -263,6 +264,7 @@ class Container(Foundations):
         RepositoryLists,
         summaries,
         catalog=catalog.provided.page,
+        names=Singleton(make_repository_names, settings, catalog=catalog, log=change_log, clock=Object(boot_clock)),
         page_size_max=settings.provided.catalog.entries_max,
     )
     registry = Singleton(

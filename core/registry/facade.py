@@ -104,6 +104,10 @@ class Registry:
         if pushed.moved:
             moved = [(tag, pushed.digest) for tag in pushed.moved]
             await self.changes.record(ChangeKind.PUSH, name, tags=moved, by=by.name)
+        elif pushed.tags:
+            await self.changes.record_repetition(name, [(tag, pushed.digest) for tag in pushed.tags], by=by.name)
+        else:
+            self.repository_lists.note(name)
         if self.publisher.wants(EventAction.PUSH, pushed.media_type):
             stored = StoredManifest(content=content, media_type=pushed.media_type, digest=pushed.digest)
             await self.publisher.publish_pushes([(name, tag, stored) for tag in pushed.tags or (None,)], by)
@@ -120,6 +124,8 @@ class Registry:
             await self.catalog.record_removal(name)
         if removed:
             await self.changes.record(ChangeKind.DELETE, name, tags=list(removed.items()), by=by.name)
+        else:
+            self.repository_lists.note(name)
         await self.publisher.publish_deletes(name, by, digest=digest, tags=list(removed))
         return list(removed)
 

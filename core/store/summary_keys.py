@@ -3,6 +3,7 @@
     /docker/registry/v2/_summaries
     ├── _changes/<time>-<id>_<repository>     one change, until it is folded into the objects below
     ├── _repositories                         one line per repository: number of tags, size, last push
+    ├── _search/<number>                      the texts of some repositories, for searches
     └── <name>
         ├── _manifests                        the summaries of a repository's manifests
         └── _history                          the changes of its tags, newest last
@@ -23,6 +24,11 @@ CHANGES: Final = f"{SUMMARIES}/_changes"
 _SLASH: Final = "S"
 _ENCODED_NAME_MAX: Final = 150
 REPOSITORY_TABLE: Final = f"{SUMMARIES}/_repositories"
+
+
+def search_hints(shard: int) -> str:
+    """Return the key of the texts of a shard of all repositories."""
+    return f"{SUMMARIES}/_search/{shard:02}"
 
 
 def manifest_summaries(name: RepositoryName) -> str:

@@ -7,7 +7,8 @@ Each operation writes one object after its change is stored. The objects are the
 import json
 import logging
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -26,6 +27,7 @@ from core.model.digest import Digest
 from core.model.names import RepositoryName, Tag
 from core.ports.blob_storage import BlobStorage
 from core.store import summary_keys
+from core.summaries.sharing import SharedLooks
 
 _logger = logging.getLogger(__name__)
 
@@ -36,6 +38,8 @@ _RECORD: Final = re.compile(r"\d{8}T\d{6}\.\d{6}Z-[A-Za-z0-9-]+(?:_[a-zS0-9._-]+
 _TAGS_PER_RECORD: Final = 1_000
 _RECORD_BYTES_MAX: Final = 1024 * 1024
 _USER_LENGTH_MAX: Final = 256
+_RECORDED_MAX: Final = 10_000
+"""Maximum number of tags whose recorded targets a process keeps in memory, about 3 MB."""
 _REMEMBERED_MAX: Final = 20_000
 """Maximum number of changes that a process keeps in memory, about 10 MB."""
 
@@ -50,7 +54,7 @@ class ChangeKind(StrEnum):
     RESTORE = "restore"
     """The tag was restored from the trash."""
     OTHER = "other"
-    """The repository changed in a way that concerns no single tag."""
+    """The repository may have changed; the history of no tag shows it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +98,16 @@ class ChangeRecorder:
         self._storage = storage
         self._now = now
         self._new_id = new_id
+        self._recorded: OrderedDict[tuple[RepositoryName, Tag], Digest] = OrderedDict()
+        """The last recorded targets of tags."""
+
+    async def record_repetition(self, name: RepositoryName, tags: Sequence[tuple[Tag, Digest]], *, by: str) -> None:
+        """Record a push that moved no tag, unless this process recorded the push that moved them.
+
+        The process that moved them may have been killed before its record. The repetition changes no tag.
+        """
+        if any(self._recorded.get((name, tag)) != digest for tag, digest in tags):
+            await self.record(ChangeKind.OTHER, name, tags=tags, by=by)
 
     async def record(
         self,
@@ -118,8 +132,19 @@ class ChangeRecorder:
             for some in slices(changes, _TAGS_PER_RECORD):
                 record = summary_keys.change_record(f"{at.strftime(_TIME)}-{self._new_id()}", repository)
                 await self._storage.write(summary_keys.change(record), _encode(repository, some), durable=False)
+                self._remember(some)
         except StorageError as error:
             _logger.warning("change not recorded: %s", error, extra={"repository": repository})
+
+    def _remember(self, changes: Iterable[Change]) -> None:
+        for change in changes:
+            if change.tag is None or change.digest is None:
+                continue
+            self._recorded.pop((change.repository, change.tag), None)
+            if change.kind is not ChangeKind.DELETE:
+                self._recorded[change.repository, change.tag] = change.digest
+        while len(self._recorded) > _RECORDED_MAX:
+            self._recorded.popitem(last=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,9 +184,13 @@ class ChangeLog:
         self._storage = storage
         self._read: dict[str, Sequence[Change]] = {}
         self._weight = 0
+        self._listings: SharedLooks[None, ChangeListing] = SharedLooks()
 
     async def listing(self) -> ChangeListing:
-        """List the records. One storage request per 1,000."""
+        """List the records; callers at the same time share a listing. One storage request per 1,000."""
+        return await self._listings.run(None, self._list)
+
+    async def _list(self) -> ChangeListing:
         records: list[ChangeRecord] = []
         async with closing(self._storage.list_children(summary_keys.CHANGES)) as names:
             async for name in names:
@@ -171,6 +200,20 @@ class ChangeLog:
                     return ChangeListing(records=records, is_complete=False)
                 records.append(record)
         return ChangeListing(records=records)
+
+    async def by_repository(self, records: Iterable[ChangeRecord]) -> Mapping[RepositoryName | None, set[str]]:
+        """Return the names of the records of each repository; those of None were folded since they were listed.
+
+        Costs one storage request for each record of a long repository name that was not read before.
+        """
+        found: dict[RepositoryName | None, set[str]] = {}
+        for record in records:
+            name = record.repository
+            if name is None:
+                changes = await self.read(record)
+                name = changes[0].repository if changes else None
+            found.setdefault(name, set()).add(record.name)
+        return found
 
     async def changes(
         self, listing: ChangeListing, name: RepositoryName

@@ -22,8 +22,10 @@ from core.retention.pulls import PullHistory
 from core.store import layout, summary_keys
 from core.store.repositories import repository_paths
 from core.summaries.changes import Change, ChangeLog, ChangeRecord, parse_record
+from core.summaries.hints import RepositoryHint
 from core.summaries.history import encode, merge, read_history
 from core.summaries.service import SummaryService
+from core.summaries.shards import update_shards
 from core.summaries.table import RepositorySummary, StoredTable, read_table, write_table
 
 JOB: Final = "fold-summaries"
@@ -56,6 +58,14 @@ class FoldCounts:
     def as_json(self) -> Mapping[str, int]:
         """Return the counts for the record of the run."""
         return {"records": self.records, "repositories": self.repositories}
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A repository as it was looked at."""
+
+    summary: RepositorySummary
+    hint: RepositoryHint | None
 
 
 class SummaryFolding:
@@ -122,7 +132,7 @@ class SummaryFolding:
         number, after, is_last = 0, "", False
         while not is_last:
             paths, is_last = await self._paths(after)
-            rows = await self._refresh(paths)
+            rows = await self._store_hints(await self._refresh(paths))
             await self._replace_rows(rows, after=after, until="" if is_last else paths[-1], now=now)
             number += sum(1 for row in rows.values() if row is not None)
             on_progress(number)
@@ -185,9 +195,10 @@ class SummaryFolding:
 
         names = list(by_repository)
         are_folded = await map_bounded(fold, names, at_once=_AT_ONCE)
-        rows = await self._refresh(names)
+        refreshed = await self._refresh(names)
         if not is_held():
             return ()
+        rows = await self._store_hints(refreshed)
         table = await read_table(self._storage, offload=self._offload)
         await write_table(self._storage, replace(table, rows=_with_rows(table.rows, rows)), offload=self._offload)
         counts.repositories += len(names)
@@ -227,11 +238,12 @@ class SummaryFolding:
             self._next_pass = table.built_at + PASS_INTERVAL
             return
         paths, is_last = await self._paths(table.after)
-        rows = await self._refresh(paths)
+        found = await self._refresh(paths)
         if is_held():
+            rows = await self._store_hints(found)
             await self._replace_rows(rows, after=table.after, until="" if is_last else paths[-1], now=now)
             self._next_pass = now + PASS_INTERVAL if is_last else now
-        counts.repositories += len(rows)
+        counts.repositories += len(found)
 
     async def _paths(self, after: str) -> tuple[Sequence[str], bool]:
         """Return the next paths of repositories, and whether they are the last ones."""
@@ -243,18 +255,25 @@ class SummaryFolding:
                     return paths, False
         return paths, True
 
-    async def _refresh(self, paths: Iterable[str]) -> Mapping[RepositoryName, RepositorySummary | None]:
+    async def _refresh(self, paths: Iterable[str]) -> Mapping[RepositoryName, "_Found | None"]:
         names = [name for name in map(RepositoryName.parse, paths) if name is not None]
-        rows = await map_bounded(self._complete, names, at_once=_AT_ONCE)
-        return dict(zip(names, rows, strict=True))
+        return dict(zip(names, await map_bounded(self._complete, names, at_once=_AT_ONCE), strict=True))
 
-    async def _complete(self, name: RepositoryName) -> RepositorySummary | None:
-        """Return the summary of a repository, completed as far as its content can be read."""
-        found = await self._summaries.refresh(name, built_max=_BUILT_MAX)
+    async def _store_hints(
+        self, found: Mapping[RepositoryName, "_Found | None"]
+    ) -> Mapping[RepositoryName, RepositorySummary | None]:
+        """Store the hints for searches, and return the summaries."""
+        hints = {name: None if each is None else each.hint for name, each in found.items()}
+        await update_shards(self._storage, hints, offload=self._offload)
+        return {name: None if each is None else each.summary for name, each in found.items()}
+
+    async def _complete(self, name: RepositoryName) -> "_Found | None":
+        """Return summary and hint of a repository, completed as far as its content can be read."""
+        found = await self._summaries.refreshed(name, built_max=_BUILT_MAX)
         before = None
-        while found is not None and not found.is_complete and found != before:
-            before, found = found, await self._summaries.refresh(name, built_max=_BUILT_MAX)
-        return found
+        while found is not None and not found.summary.is_complete and found.summary != before:
+            before, found = found.summary, await self._summaries.refreshed(name, built_max=_BUILT_MAX)
+        return None if found is None else _Found(found.summary, await self._summaries.hint(found))
 
     async def _replace_rows(
         self, rows: Mapping[RepositoryName, RepositorySummary | None], *, after: str, until: str, now: datetime

@@ -68,6 +68,11 @@ class Pattern:
         self._parts = text.casefold().split("*")
         self._is_part = is_part and len(self._parts) == 1
 
+    @property
+    def parts(self) -> Sequence[str]:
+        """The literal parts, between which any text stands, in their order."""
+        return self._parts
+
     def matches(self, text: str) -> bool:
         """Whether the pattern matches a text that is already casefolded."""
         first, *others = self._parts
@@ -104,12 +109,26 @@ class Facts:
         self.artifact_type = "" if summary.artifact_type in IMAGE_CONFIGS else summary.artifact_type.casefold()
         self.platforms = [platform.text.casefold().split("/") for platform in summary.platforms]
 
+    @property
+    def lines(self) -> Iterator[str]:
+        """The texts that terms are compared with, as `core.summaries.hints` describes them."""
+        yield from (f"l{key}\0{value}" for _, key, value in self.labels)
+        yield from (f"a{key}\0{value}" for _, key, value in self.annotations)
+        yield from (f"p{'/'.join(parts)}" for parts in self.platforms)
+        yield from (f"m{self.media_type}", f"y{self.artifact_type}")
+
     def find(self, key: str) -> str:
         """Return the value of an annotation or label; empty if there is none."""
         found = (
             each[key] for summary in self._described for each in (summary.annotations, summary.labels) if key in each
         )
         return next(found, "")
+
+
+def first_image(summary: ManifestSummary) -> Digest | None:
+    """Return the first image of an index that the repository holds; None for any other manifest."""
+    images = (platform.digest for platform in summary.platforms)
+    return next((image for image in images if image != summary.digest and image in summary.contents), None)
 
 
 @dataclass(frozen=True, slots=True)

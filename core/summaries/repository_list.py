@@ -4,20 +4,19 @@ A caller learns nothing of repositories that it may not see: they are left out b
 """
 
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, Self
 
 from core.concurrency import closing, map_bounded
 from core.errors import InvalidInputError, NameUnknownError, PaginationInvalidError
 from core.model.names import NAME_LENGTH_MAX, RepositoryName
 from core.model.pagination import Page
 from core.model.times import time_text
+from core.summaries.names import NAMES_MAX, CatalogPages, Names, RepositoryNames, Sees, page_of
 from core.summaries.paging import PAGE_SIZE_DEFAULT, Cut, KeyKind, Slice, SortedNames, Sorting, microseconds
 from core.summaries.service import RepositorySummary, RepositoryTable, SummaryService
 
-NAMES_MAX: Final = 100_000
-"""Default of `names_max`, about 20 MB of names."""
 UNKNOWN_MAX: Final = 10
 """Maximum number of repositories in a page whose details are read from the store because no table has them."""
 _BUILT_MAX: Final = 100
@@ -31,16 +30,6 @@ _KEYS: Final[Mapping[str, KeyKind]] = {
 REPOSITORY_SORTS: Final = tuple(_KEYS)
 """The keys of `sort`."""
 _BY_NAME: Final = Sorting("name")
-
-Sees = Callable[[RepositoryName], bool] | None
-"""Whether the caller sees a repository; None if it sees all."""
-
-
-class CatalogPages(Protocol):
-    """Returns pages of the catalog, as `CatalogService.page`."""
-
-    async def __call__(self, n: int | None, last: str | None, *, sees: Sees = None) -> Page[RepositoryName]:
-        """Return the first `n` visible names after `last`, ascending by code point."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,15 +84,31 @@ class RepositoryPage:
     """Whether all details are known that the page shows, or that decide what it shows."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """Names in an order, and the objects that it was made of."""
+
+    source: tuple[Sorting, RepositoryTable, Sequence[RepositoryName] | None]
+    names: SortedNames[RepositoryName]
+    is_complete: bool
+    """Whether all values that decide the order are known."""
+
+    def is_of(self, source: tuple[Sorting, RepositoryTable, Sequence[RepositoryName] | None]) -> bool:
+        """Whether the order was made of these objects."""
+        (sorting, *objects), (own_sorting, *own) = source, self.source
+        return sorting == own_sorting and all(one is other for one, other in zip(objects, own, strict=True))
+
+
 class RepositoryLists:
     """Lists repositories with their details; one per process.
 
     The catalog decides which repositories are listed. A page by ascending name reads the catalog up to the end of the
-    page; any other order reads all visible names.
+    page; any other order needs all visible names, which are in memory if `names` is given.
 
     Args:
         summaries: answers questions about repositories.
         catalog: returns the names.
+        names: keeps all names in memory; None if the catalog must be read for each page.
         page_size_max: the largest page, of the catalog too.
         names_max: maximum number of repositories that are sorted by another key than the name.
     """
@@ -113,11 +118,14 @@ class RepositoryLists:
         summaries: SummaryService,
         *,
         catalog: CatalogPages,
+        names: RepositoryNames | None = None,
         page_size_max: int,
         names_max: int = NAMES_MAX,
     ) -> None:
         self._summaries = summaries
         self._catalog = catalog
+        self._names = names
+        self._order: _Order | None = None
         self._page_size_max = page_size_max
         self._names_max = names_max
 
@@ -132,22 +140,64 @@ class RepositoryLists:
         if size > self._page_size_max:
             raise PaginationInvalidError(f"n must be between 0 and {self._page_size_max}", detail={"n": size})
         shown = _restrict(query.text, sees)
-        table = await self._summaries.table()
         is_complete = True
         if query.sorting == _BY_NAME:
+            table = await self._summaries.table()
             part = await (self._before if query.cut.before else self._after)(query.cut, size, shown)
         else:
-            names, is_complete = await self._visible(shown)
-            kind = _KEYS[query.sorting.key]
-            values = [(name, _value(query.sorting.key, name, table)) for name in names]
-            if query.sorting.key != "name":
-                known = (_known(name, table) for name in names)
-                is_complete = is_complete and all(summary and summary.is_complete for summary in known)
-            in_order = SortedNames(values, kind, is_descending=query.sorting.is_descending)
-            part = in_order.page(query.cut, size_max=self._page_size_max)
+            table, all_names = await self._table_and_names()
+            order = await self._in_order(query.sorting, shown, table, all_names)
+            part, is_complete = order.names.page(query.cut, size_max=self._page_size_max), order.is_complete
         items = await self._describe(part.names, table)
         is_complete = is_complete and all(item.summary and item.summary.is_complete for item in items)
         return RepositoryPage(items=items, previous=part.previous, following=part.following, is_complete=is_complete)
+
+    def note(self, name: RepositoryName) -> None:
+        """Note that this process changed a repository without a record."""
+        if self._names is not None:
+            self._names.note(name)
+
+    def reader(self, *, sees: Sees) -> Names:
+        """Return a function that reads the next visible names after a text, for one request."""
+        known: Sequence[RepositoryName] | None = None
+        is_known = False
+
+        async def read(count: int, after: str) -> Page[RepositoryName]:
+            nonlocal known, is_known
+            if not is_known:
+                known, is_known = await self._all_names(), True
+            if known is None:
+                return await self._catalog(min(count, self._page_size_max), after, sees=sees)
+            return page_of(known, count, after, sees)
+
+        return read
+
+    async def _table_and_names(self) -> tuple[RepositoryTable, Sequence[RepositoryName] | None]:
+        """Read both at the same time, so that they share the listing of the records."""
+        reads: Sequence[Callable[[], Awaitable[Any]]] = (self._summaries.table, self._all_names)
+        table, names = await map_bounded(lambda read: read(), reads)
+        return table, names
+
+    async def _all_names(self) -> Sequence[RepositoryName] | None:
+        return None if self._names is None else await self._names.all()
+
+    async def _in_order(
+        self, sorting: Sorting, shown: Sees, table: RepositoryTable, all_names: Sequence[RepositoryName] | None
+    ) -> "_Order":
+        """Return the visible names in an order; the last order of all names is remembered."""
+        source = (sorting, table, all_names)
+        if shown is None and self._order is not None and self._order.is_of(source):
+            return self._order
+        names, is_complete = await self._visible(shown, all_names)
+        values = [(name, _value(sorting.key, name, table)) for name in names]
+        if sorting.key != "name":
+            known = (_known(name, table) for name in names)
+            is_complete = is_complete and all(summary and summary.is_complete for summary in known)
+        in_order = SortedNames(values, _KEYS[sorting.key], is_descending=sorting.is_descending)
+        order = _Order(source, in_order, is_complete)
+        if shown is None and all_names is not None:
+            self._order = order
+        return order
 
     async def _after(self, cut: Cut, size: int, sees: Sees) -> Slice[RepositoryName]:
         page = await self._catalog(size, cut.last, sees=sees)
@@ -175,9 +225,14 @@ class RepositoryLists:
             following=page[-1] if page and has_following else None,
         )
 
-    async def _visible(self, sees: Sees) -> tuple[Collection[RepositoryName], bool]:
+    async def _visible(
+        self, sees: Sees, all_names: Sequence[RepositoryName] | None
+    ) -> tuple[Sequence[RepositoryName], bool]:
         """Return the visible names, and whether these are all."""
         found: list[RepositoryName] = []
+        if all_names is not None:
+            found = [name for name in all_names if sees is None or sees(name)]
+            return found[: self._names_max], len(found) <= self._names_max
         async with closing(self._all(sees)) as names:
             async for name in names:
                 if len(found) == self._names_max:

@@ -1,12 +1,13 @@
 """The search over repositories and tags, with bounded work per call.
 
-A call reads names in their order and opens only repositories that the name does not decide. It ends early when it has
-done enough, and returns the position at which the next call continues. Names come from the caller, who leaves out those
+A call reads names in their order and opens only repositories that the name does not decide, and in which something may
+match (`core.summaries.hints`). It ends early when it has done enough, and returns the position at which the next call
+continues. Names come from the caller, who leaves out those
 that a client may not see: hidden repositories are neither opened nor counted.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -14,11 +15,12 @@ from core.concurrency import map_bounded, slices
 from core.errors import NameUnknownError, PaginationInvalidError
 from core.model.digest import Digest
 from core.model.names import RepositoryName, Tag
-from core.model.pagination import Page
 from core.model.times import time_text
+from core.summaries.hints import Needles
 from core.summaries.manifest_summary import ManifestSummary
-from core.summaries.query import Facts, Query
-from core.summaries.service import RepositoryView, SummaryService, TagState
+from core.summaries.names import Names, just_before
+from core.summaries.query import Facts, Query, first_image
+from core.summaries.service import CurrentHints, RepositoryView, SummaryService, TagState
 from core.summaries.tag_list import summary_json
 
 HITS_DEFAULT: Final = 100
@@ -31,14 +33,13 @@ TAGS_MAX: Final = 10_000
 """Number of tags after which a call ends."""
 BUILT_MAX: Final = 200
 """Number of manifests without a known summary after which a call ends; it reads 700 at most."""
+UNHINTED_MAX: Final = 8
+"""So few repositories are opened without a look at the hints."""
 _NAMES_AT_ONCE: Final = 1_000
 _OPENED_AT_ONCE: Final = 8
 _TAGS_AT_ONCE: Final = 20
 _BUILT_AT_ONCE: Final = 500
 """Maximum number of manifests that are read at once: 24 images in each of 20 indexes."""
-
-Names = Callable[[int, str], Awaitable[Page[RepositoryName]]]
-"""Returns at most this many of the names that the caller may see, after this text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +151,7 @@ class _Reader:
     async def facts(self, name: RepositoryName, digests: Collection[Digest]) -> Mapping[Digest, Facts]:
         """Return the properties of manifests; an index has the labels of its first image too."""
         found = await self.read(name, digests, built_max=_BUILT_AT_ONCE)
-        first = {digest: image for digest, summary in found.items() if (image := _first_image(summary))}
+        first = {digest: image for digest, summary in found.items() if (image := first_image(summary))}
         images = await self.read(name, set(first.values()), built_max=_BUILT_AT_ONCE)
         return {digest: Facts(summary, images.get(first.get(digest, digest))) for digest, summary in found.items()}
 
@@ -179,12 +180,15 @@ class _Run:
         self._summaries = summaries
         self._reader = _Reader(summaries)
         self._query = query
+        self._needles = Needles(query)
+        self._hints: CurrentHints | None = None
+        self._has_hints = False
         self._names = names
         self._n = n
         self._first_only = first_only
         name, _, self._after = last.partition(":")
         self._resumed = RepositoryName.parse(name) if self._after else None
-        self._position = _just_before(self._resumed) if self._resumed else last
+        self._position = just_before(self._resumed) if self._resumed else last
         self._opened = self._examined = 0
         self._hits: list[Hit] = []
         self._is_over = False
@@ -208,7 +212,7 @@ class _Run:
 
     async def _search(self, names: Sequence[RepositoryName]) -> None:
         narrowed = [(name, self._query.on_name(name)) for name in names]
-        work = [(name, query) for name, query in narrowed if query is not None]
+        work = await self._admitted([(name, query) for name, query in narrowed if query is not None])
         for some in slices(work, _OPENED_AT_ONCE):
             views = await self._open([name for name, query in some if not query.is_decided])
             for name, query in some:
@@ -219,6 +223,18 @@ class _Run:
                 self._position = name
                 self._is_at_end = False
         self._position = names[-1] if names else self._position
+
+    async def _admitted(self, work: Sequence[tuple[RepositoryName, Query]]) -> Sequence[tuple[RepositoryName, Query]]:
+        """Leave out the repositories in which nothing can match."""
+        if sum(not query.is_decided for _, query in work) <= UNHINTED_MAX:
+            return work
+        if not self._has_hints:
+            self._hints, self._has_hints = await self._summaries.hints(), True
+        hints = self._hints
+        if hints is None:
+            return work
+        known = ((name, query, hints.of(name)) for name, query in work)
+        return [(name, query) for name, query, hint in known if hint is None or self._needles.are_in(hint, query)]
 
     async def _open(self, names: Sequence[RepositoryName]) -> Mapping[RepositoryName, RepositoryView | None]:
         """Read as many repositories as are still allowed."""
@@ -307,16 +323,5 @@ async def _view(summaries: SummaryService, name: RepositoryName) -> RepositoryVi
         return None
 
 
-def _first_image(summary: ManifestSummary) -> Digest | None:
-    """Return the first image of an index that the repository holds."""
-    images = (platform.digest for platform in summary.platforms)
-    return next((image for image in images if image != summary.digest and image in summary.contents), None)
-
-
 def _sorted(query: Query) -> tuple[str, ...]:
     return tuple(sorted(query.matched))
-
-
-def _just_before(name: RepositoryName) -> str:
-    """Return a text that precedes `name` and follows each lesser name."""
-    return f"{name[:-1]}{chr(ord(name[-1]) - 1)}~"

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
@@ -15,14 +16,33 @@ from core.store.links import Links
 from core.store.tag_links import TagLinks
 from core.summaries.changes import ChangeLog
 from core.summaries.details import BUILT_MAX, ManifestSummaries
+from core.summaries.hints import RepositoryHint, hint_of
 from core.summaries.manifest_summary import ManifestSummary
+from core.summaries.query import Facts, first_image
+from core.summaries.shards import CurrentHints, SearchHints
 from core.summaries.table import RepositorySummary, RepositoryTable, RepositoryTables
 from core.summaries.views import RepositoryView, TagState, TagViews
 
-__all__ = ["BUILT_MAX", "RepositorySummary", "RepositoryTable", "RepositoryView", "SummaryService", "TagState"]
+__all__ = [
+    "BUILT_MAX",
+    "CurrentHints",
+    "RepositorySummary",
+    "RepositoryTable",
+    "RepositoryView",
+    "SummaryService",
+    "TagState",
+]
 
 _TOTALS_MAX: Final = 20_000
 """Maximum number of repositories whose summary a process keeps in memory, about 10 MB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refreshed:
+    """The tags of a repository, and their summary."""
+
+    view: RepositoryView
+    summary: RepositorySummary
 
 
 class SummaryService:
@@ -36,6 +56,7 @@ class SummaryService:
         now: the current time, UTC-aware.
         offload: runs a function in a thread.
         may_store: whether summaries may be stored now.
+        is_recorded: whether all changes of this registry are recorded.
     """
 
     def __init__(
@@ -48,11 +69,14 @@ class SummaryService:
         now: Callable[[], datetime],
         offload: Offload,
         may_store: Callable[[], bool] = lambda: True,
+        is_recorded: bool = True,
     ) -> None:
         self._views = TagViews(storage, tag_links, log, clock=clock, now=now, offload=offload)
         self._details = ManifestSummaries(storage, Links(storage), clock=clock, offload=offload, may_store=may_store)
         self._tables = RepositoryTables(storage, log, self._summary, clock=clock, offload=offload)
         self._pulls = PullTimes(storage, clock=clock)
+        self._hints = SearchHints(storage, log, clock=clock, offload=offload) if is_recorded else None
+        self._offload = offload
         self._totals: OrderedDict[RepositoryName, tuple[str, RepositorySummary]] = OrderedDict()
 
     async def view(self, name: RepositoryName) -> RepositoryView:
@@ -91,13 +115,44 @@ class SummaryService:
         Raises:
             StorageError: the store failed.
         """
+        found = await self.refreshed(name, built_max=built_max)
+        return None if found is None else found.summary
+
+    async def refreshed(self, name: RepositoryName, *, built_max: int = BUILT_MAX) -> "Refreshed | None":
+        """Return what `refresh` returns, with the tags that it describes."""
         try:
             view = await self.view(name)
         except NameUnknownError:
             return None
         found = await self._total(view, built_max)
         await self._details.store(name, {state.digest for state in view.tags.values()})
-        return found
+        return Refreshed(view, found)
+
+    async def hint(self, found: "Refreshed") -> RepositoryHint | None:
+        """Return the hint for searches in these tags; None if something is not known, or if it would be too long.
+
+        No request while the summaries are in memory.
+        """
+        view = found.view
+        if not found.summary.is_complete:
+            return None
+        digests = {state.digest for state in view.tags.values()}
+        known = await self.describe(view.name, digests, built_max=0)
+        first = {digest: image for digest, summary in known.items() if (image := first_image(summary))}
+        images = await self.describe(view.name, set(first.values()), built_max=0)
+        is_known = known.keys() == digests and images.keys() == set(first.values())
+        if not is_known or not all(each.is_complete for each in (*known.values(), *images.values())):
+            return None
+        described = ((digest, Facts(each, images.get(first.get(digest, digest)))) for digest, each in known.items())
+        hint: RepositoryHint | None = await self._offload(hint_of, view.tags, described)
+        return hint
+
+    async def hints(self) -> CurrentHints | None:
+        """Return the hints by which a search passes over repositories; None if it must open all of them.
+
+        One request when warm, and one for each stored object that changed.
+        """
+        return await self._hints.look() if self._hints else None
 
     async def table(self) -> RepositoryTable:
         """Return the summaries of all repositories with the changes recorded until now, as far as they are known.

@@ -19,7 +19,7 @@ from core.errors import NameInvalidError, ObjectNotFoundError, ObjectTooLargeErr
 from core.model.names import RepositoryName
 from core.ports.blob_storage import BlobStorage
 from core.store import summary_keys
-from core.summaries.changes import ChangeListing, ChangeLog
+from core.summaries.changes import ChangeLog
 from core.summaries.sharing import SharedLooks
 from core.summaries.stored import STORED_BYTES_MAX, SummariesUnreadableError, unpack
 
@@ -185,7 +185,8 @@ class RepositoryTables:
     async def _look(self) -> RepositoryTable:
         # Listed before the table is read: a record that is missing here was folded into the table before.
         listing = await self._log.listing()
-        records = await self._by_repository(listing)
+        found = await self._log.by_repository(listing.records)
+        records = {name: names for name, names in found.items() if name is not None}
         are_folded = any(not change.records <= records.get(name, set()) for name, change in self._changed.items())
         if are_folded or self._clock() - self._read_at >= RELOAD_SECONDS:
             read_at = self._clock()
@@ -196,18 +197,6 @@ class RepositoryTables:
         if self._table is None or self._table.is_complete != is_complete:
             self._table = self._merged(is_complete=is_complete)
         return self._table
-
-    async def _by_repository(self, listing: ChangeListing) -> Mapping[RepositoryName, set[str]]:
-        """Return the names of the records of each repository that has any."""
-        records: dict[RepositoryName, set[str]] = {}
-        for record in listing.records:
-            name = record.repository
-            if name is None:
-                changes = await self._log.read(record)
-                name = changes[0].repository if changes else None
-            if name is not None:
-                records.setdefault(name, set()).add(record.name)
-        return records
 
     async def _apply(self, records: Mapping[RepositoryName, set[str]]) -> bool:
         """Look at the repositories that have a new record; return whether all of them were looked at."""

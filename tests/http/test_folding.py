@@ -9,6 +9,7 @@ from core.coordination.lease import Lease
 from core.coordination.schedule import SharedSchedule
 from core.store import layout, summary_keys
 from core.summaries.folding import JOB
+from core.summaries.shards import shard_of
 from entrypoints.jobs.folding import folding_job
 from tests.support.counted_requests import CountedStorage
 from tests.support.simulated_time import SimulatedTime
@@ -42,6 +43,7 @@ async def test_changes_are_folded_and_the_run_is_recorded(store, time):
     keys = [key async for key, _ in store.storage.walk(summary_keys.SUMMARIES)]
     assert keys == [
         summary_keys.REPOSITORY_TABLE,
+        summary_keys.search_hints(shard_of(NAME)),
         summary_keys.tag_history(NAME),
         summary_keys.manifest_summaries(NAME),
     ]

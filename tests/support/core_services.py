@@ -42,6 +42,7 @@ from core.store.links import Links
 from core.store.manifest_cache import ManifestCache
 from core.store.tag_links import TagLinks
 from core.summaries.changes import ChangeLog, ChangeRecorder
+from core.summaries.names import RepositoryNames
 from core.summaries.repository_list import RepositoryLists
 from core.summaries.service import SummaryService
 from core.summaries.tag_history import HistoryService
@@ -218,7 +219,12 @@ class CoreServices:
                 referrers=self.referrers.page,
                 page_size_max=1000,
             ),
-            repository_lists=RepositoryLists(summaries, catalog=catalog.page, page_size_max=1000),
+            repository_lists=RepositoryLists(
+                summaries,
+                catalog=catalog.page,
+                names=RepositoryNames(catalog.page, log=log, clock=self.clock, page_size_max=1000),
+                page_size_max=1000,
+            ),
             pulls=self.pull_recorder,
         )
 

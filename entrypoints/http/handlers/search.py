@@ -31,7 +31,7 @@ class SearchHandlers:
     """Handlers for searches."""
 
     def __init__(self, registry: Registry, *, urls: UrlBuilder) -> None:
-        self._catalog = registry.catalog
+        self._repositories = registry.repository_lists
         self._search = Search(registry.summaries)
         self._urls = urls
 
@@ -42,7 +42,7 @@ class SearchHandlers:
         if query.is_decided:
             raise InvalidInputError("q must contain the query")
         n = parse_page_size(request.query.get("n"))
-        names = self._catalog.reader(sees=request[CALLER].sees)
+        names = self._repositories.reader(sees=request[CALLER].sees)
         page = await self._search.page(query, names=names, n=n, last=request.query.get("last", ""))
         document = {"results": [hit.as_json() for hit in page.hits]}
         return revalidated(
@@ -60,7 +60,7 @@ class SearchHandlers:
             raise PaginationInvalidError(f"pages end with result {HITS_MAX}", detail={"page": number})
         page = await self._search.page(
             parse_query(text).by_name(),
-            names=self._catalog.reader(sees=request[CALLER].sees),
+            names=self._repositories.reader(sees=request[CALLER].sees),
             n=size * number,
             first_only=True,
             names_max=_V1_NAMES_MAX,

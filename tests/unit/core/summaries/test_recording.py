@@ -9,8 +9,9 @@ from adapters.catalog_index.memory import InMemoryCatalogIndex
 from core.model.events import Actor
 from core.model.media_types import OCI_MANIFEST
 from core.model.names import RepositoryName, Tag
-from core.store import layout
+from core.store import layout, summary_keys
 from core.store.manifest_cache import ManifestCache
+from core.summaries import changes as changes_module
 from core.summaries.changes import ChangeKind, ChangeLog, ChangeRecorder
 from tests.support.content import image_manifest
 from tests.support.core_services import NOW, CoreServices
@@ -50,6 +51,34 @@ async def test_a_push_that_moves_no_tag_is_not_recorded(services, registry):
     for _ in range(2):
         await registry.push_manifest(NAME, image_manifest(), OCI_MANIFEST, by=ALICE, tags=[TAG])
     assert await recorded(services) == [(ChangeKind.PUSH, TAG, "alice")]
+
+
+async def test_a_repeated_push_is_recorded_once_if_the_first_one_may_not_be(services, registry):
+    """A process that is killed after it moved the tag writes no record, and its client pushes again."""
+    for tags in ([TAG], [TAG, Tag("v2")]):
+        await registry.push_manifest(NAME, image_manifest(), OCI_MANIFEST, by=ALICE, tags=tags)
+    await services.storage.delete_tree(summary_keys.CHANGES)
+    another = services.registry(InMemoryCatalogIndex())
+    for _ in range(2):
+        await another.push_manifest(NAME, image_manifest(), OCI_MANIFEST, by=ALICE, tags=[TAG])
+    assert await recorded(services) == [(ChangeKind.OTHER, TAG, "alice")]
+    await registry.push_manifest(NAME, image_manifest(), OCI_MANIFEST, by=ALICE, tags=[TAG])
+    assert len(await recorded(services)) == 1
+    await registry.delete_manifest(NAME, TAG, by=ALICE)
+    await services.manifests.put(NAME, image_manifest(), OCI_MANIFEST, tags=[TAG])
+    await registry.push_manifest(NAME, image_manifest(), OCI_MANIFEST, by=ALICE, tags=[TAG])
+    assert [kind for kind, _, _ in await recorded(services)] == [ChangeKind.OTHER, ChangeKind.DELETE, ChangeKind.OTHER]
+
+
+async def test_the_number_of_recorded_tags_in_memory_is_bounded(services, registry, monkeypatch):
+    monkeypatch.setattr(changes_module, "_RECORDED_MAX", 1)
+    for tag in ("v1", "v2", "v2", "v1"):
+        await registry.push_manifest(NAME, image_manifest(), OCI_MANIFEST, by=ALICE, tags=[Tag(tag)])
+    assert [(kind, tag) for kind, tag, _ in await recorded(services)] == [
+        (ChangeKind.PUSH, "v1"),
+        (ChangeKind.PUSH, "v2"),
+        (ChangeKind.OTHER, "v1"),
+    ]
 
 
 async def test_deletions_of_a_tag_and_of_a_repository_are_recorded(services, registry):

@@ -9,7 +9,10 @@ from hypothesis import strategies as st
 from adapters.catalog_index.memory import InMemoryCatalogIndex
 from core.errors import InvalidInputError, NameUnknownError, PaginationInvalidError
 from core.model.names import RepositoryName
+from core.model.pagination import Page
 from core.registry.catalog import CatalogService
+from core.summaries.changes import ChangeLog
+from core.summaries.names import RepositoryNames
 from core.summaries.paging import Cut
 from core.summaries.repository_list import UNKNOWN_MAX, RepositoryLists, RepositoryQuery
 from core.summaries.service import RepositorySummary, RepositoryTable, SummaryService
@@ -40,13 +43,24 @@ class Counting(SummaryService):
 
 
 class Lists:
-    """A list of repositories of an in-memory catalog."""
+    """A list of repositories of an in-memory catalog, with or without names in memory."""
 
-    def __init__(self, names, known=(), *, page_size_max=1000, absent=(), is_complete=False, **options):
+    def __init__(
+        self, names, known=(), *, page_size_max=1000, absent=(), is_complete=False, in_memory_max=None, **options
+    ):
         self.names = names
         self.index = InMemoryCatalogIndex()
         self.summaries = Counting(absent, known, is_complete=is_complete)
-        catalog = CatalogService(self.index, storage=CoreServices().storage, page_size_max=page_size_max)
+        storage = CoreServices().storage
+        catalog = CatalogService(self.index, storage=storage, page_size_max=page_size_max)
+        if in_memory_max is not None:
+            options["names"] = RepositoryNames(
+                catalog.page,
+                log=ChangeLog(storage),
+                clock=lambda: 0.0,
+                page_size_max=page_size_max,
+                names_max=in_memory_max,
+            )
         self.lists = RepositoryLists(self.summaries, catalog=catalog.page, page_size_max=page_size_max, **options)
 
     async def page(self, *, sees=None, n=None, last="", before="", **query):
@@ -115,9 +129,38 @@ KNOWN = [
     ],
 )
 @pytest.mark.parametrize("n", [1, 3, 9])
-async def test_orders(sort, expected, n):
-    lists = Lists("abcd", KNOWN, absent="d")
+@pytest.mark.parametrize("in_memory_max", [None, 3, 9])
+async def test_orders(sort, expected, n, in_memory_max):
+    lists = Lists("abcd", KNOWN, absent="d", in_memory_max=in_memory_max)
     assert await lists.all(n=n, sort=sort) == list(expected)
+    assert await lists.all(n=n, sort=sort) == list(expected)
+    visible = [name for name in expected if name != "b"]
+    assert await lists.all(n=n, sort=sort, sees=lambda name: name != "b") == visible
+
+
+async def test_an_order_follows_the_names_and_the_table():
+    lists = Lists("abc", KNOWN, in_memory_max=9)
+    assert await lists.shown(sort="-size") == ["a", "c", "b"]
+    assert await lists.shown(sort="size") == ["b", "c", "a"]
+    changed = summary("b", size=99)
+    lists.summaries.known = RepositoryTable(
+        repositories={**lists.summaries.known.repositories, changed.name: changed}, is_complete=True
+    )
+    assert await lists.shown(sort="size") == ["c", "a", "b"]
+    lists.names = "abcd"
+    assert await lists.shown(sort="-name") == ["c", "b", "a"]
+    lists.lists.note(RepositoryName("d"))
+    assert await lists.shown(sort="-name") == ["d", "c", "b", "a"]
+
+
+@pytest.mark.parametrize("in_memory_max", [None, 2, 9])
+async def test_a_reader_returns_the_visible_names(in_memory_max):
+    lists = Lists("abcde", in_memory_max=in_memory_max, page_size_max=2)
+    await lists.page()
+    read = lists.lists.reader(sees=lambda name: name != "c")
+    assert await read(2, "") == Page(items=["a", "b"], has_more=True)
+    assert (await read(9, "b")).items == ["d", "e"]
+    lists.lists.note(RepositoryName("x"))
 
 
 async def test_an_order_is_complete_if_all_details_are_known():
@@ -167,8 +210,9 @@ async def test_text_selects_by_a_part_of_the_name():
 
 
 async def test_only_a_bounded_number_of_repositories_is_sorted():
-    page = await Lists("abc", KNOWN, names_max=2).page(sort="-size")
-    assert ([item.name for item in page.items], page.is_complete) == (["a", "b"], False)
+    for in_memory_max in (None, 9):
+        page = await Lists("abc", KNOWN, names_max=2, in_memory_max=in_memory_max).page(sort="-size")
+        assert ([item.name for item in page.items], page.is_complete) == (["a", "b"], False)
 
 
 async def test_malformed_queries_are_refused():
@@ -202,7 +246,7 @@ async def test_hidden_repositories_change_nothing(visible, hidden, sort, n):
         ]
 
     seen, others = known("v", visible), known("h", hidden)
-    both = Lists([each.name for each in seen + others], seen + others)
+    both = Lists([each.name for each in seen + others], seen + others, in_memory_max=9)
     alone = Lists([each.name for each in seen], seen)
     last = ""
     while True:

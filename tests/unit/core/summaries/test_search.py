@@ -18,8 +18,9 @@ from core.store import layout
 from core.summaries import search
 from core.summaries.changes import ChangeLog
 from core.summaries.manifest_summary import ManifestSummary
+from core.summaries.names import Names
 from core.summaries.query import parse_query
-from core.summaries.search import Hit, Names, Search, SearchPage
+from core.summaries.search import Hit, Search, SearchPage
 from core.summaries.service import BUILT_MAX, RepositoryView, SummaryService
 from tests.support.content import descriptor, image_manifest
 from tests.support.core_services import NOW, CoreServices
