@@ -42,7 +42,7 @@ CACHE_BENCH_ARGS ?=
 LIVE_FLAG := $(if $(REQUIRE_LIVE),--require-live)
 PYTEST := $(BIN)/python -m pytest --numprocesses=$(PROCESSES) --dist=loadfile --no-loadscope-reorder $(LIVE_FLAG)
 
-.PHONY: help setup tools run check test pythons lint format typecheck domain conformance image image-test bench settings docs lock clean
+.PHONY: help setup tools run check test pythons lint format typecheck domain conformance wheel image image-test bench settings docs lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -96,6 +96,9 @@ domain: setup ## The domain suite alone, in half a minute: in-memory adapters, n
 
 conformance: tools ## The OCI conformance suite alone
 	$(BIN)/python -m pytest tests/e2e/test_conformance.py --require-live $(PYTEST_ARGS)
+
+wheel: $(UV) ## Build dist/sohu_registry-VERSION-py3-none-any.whl, for pipx, `uv tool install` or a virtual environment
+	$(UV) build --offline --wheel --python "$(PYTHON)" --out-dir dist
 
 # The date of the commit, so that the same commit makes the same label.
 image: ## Build the container image with buildah (BASE_IMAGE=name@sha256:… pins its base; PIP_INDEX_URL=… is a mirror)

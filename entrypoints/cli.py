@@ -3,10 +3,16 @@
 import gc
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+
+from entrypoints.own_packages import find_foreign
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code; usage errors raise `SystemExit(2)`, as in argparse."""
+    if foreign := find_foreign(Path(__file__).parents[1]):
+        sys.stderr.write(f"registry: {foreign}\n")
+        return 1
     # Scans for garbage during the import of all modules take a sixth of the start.
     gc.disable()
     try:

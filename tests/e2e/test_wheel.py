@@ -59,6 +59,16 @@ def test_installed_command_prints_its_version(environment: Path) -> None:
     assert metadata_version() in version
 
 
+def test_installed_command_names_a_package_that_comes_before_its_own(environment: Path, tmp_path: Path) -> None:
+    (tmp_path / "core.py").touch()
+    variables = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    command = [str(environment / "bin" / "registry"), "--version"]
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"registry: Python finds another package `core`, {tmp_path / 'core.py'}")
+    assert done.stderr.count("\n") == 1
+
+
 def metadata_version() -> str:
     version: str = tomllib.loads((REPOSITORY_ROOT / "pyproject.toml").read_text())["project"]["version"]
     return version
