@@ -1,15 +1,18 @@
 """Lists of what the trash holds: its entries, each with a summary of the removed items."""
 
+from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Final
 
 from core.concurrency import REQUESTS_AT_ONCE, closing, map_bounded
+from core.errors import PaginationInvalidError
 from core.model.digest import Digest
 from core.model.names import RepositoryName, Tag
 from core.model.pagination import Page
 from core.store.link_keys import RevisionKey, TagKey, parsed
-from core.trash.entry import TrashEntry, TrashPart
+from core.trash.entry import TrashEntry, TrashPart, name_at, time_in
 from core.trash.store import Trash
 
 PAGE_SIZE_MAX: Final = 100
@@ -18,6 +21,8 @@ _PARTS_MAX: Final = 4
 """Number of parts that a page reads of one entry, so that an entry with millions of items costs little."""
 _PAGE_PARTS_MAX: Final = 100
 """Number of parts after which a page ends."""
+_SPANS: Final = (timedelta(hours=1), timedelta(hours=12), timedelta(days=4), None)
+"""The times before a page of the newest entries in which its entries are searched, one after the other."""
 TagOf = tuple[RepositoryName, Tag, Digest]
 """A tag of a repository, and the manifest that it pointed to."""
 
@@ -37,6 +42,77 @@ class Removal:
     """Number of parts that are included."""
     is_complete: bool = True
     """Whether all parts of the entry are included."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewestRemovals:
+    """A page of the trash, newest first."""
+
+    items: Sequence[Removal]
+    newer: str | None = None
+    """The entry before which the previous page ends; None on the first page."""
+    older: str | None = None
+    """The entry after which the next page begins; None on the last page."""
+
+
+async def newest_of(
+    trash: Trash, *, n: int, last: str = "", before: str = "", repository: RepositoryName | None = None
+) -> NewestRemovals:
+    """Return a page of the trash, newest first; only the entries of `repository` if it is given.
+
+    Names of entries begin with their time, so the page is searched in the last hour, then in longer times. Costs up to
+    four listings, the last one of all entries, and at most four reads per entry of the page.
+
+    Args:
+        trash: the trash.
+        n: maximum number of entries.
+        last: `older` of the page before, or the empty text.
+        before: `newer` of the page after, or the empty text.
+        repository: the only repository whose entries are listed.
+
+    Raises:
+        PaginationInvalidError: `last` or `before` is not from a page.
+    """
+    if any(text and time_in(text) is None for text in (last, before)) or (last and before):
+        raise PaginationInvalidError("last or before must be an entry of the trash")
+    if before:
+        page = await page_of(trash, n=n, last=before, repository=repository)
+        if page.items:
+            items = list(reversed(page.items))
+            return NewestRemovals(
+                items=items, newer=items[0].entry.id if page.has_more else None, older=items[-1].entry.id
+            )
+    names = await _latest(trash, n + 1, last, repository)
+    shown = list(reversed(names))[:n]
+    removals = await map_bounded(lambda listed: _read(trash, *listed), shown)
+    return NewestRemovals(
+        items=[found for found in removals if found is not None and repository in {None, found.entry.repository}],
+        newer=shown[0][0] if last and shown else None,
+        older=shown[-1][0] if len(names) > n else None,
+    )
+
+
+async def _latest(trash: Trash, number: int, last: str, repository: RepositoryName | None) -> Sequence[tuple[str, int]]:
+    """Return the names and numbers of parts of the newest entries before `last`, oldest first."""
+    end = time_in(last) or trash.now()
+    found: deque[tuple[str, int]] = deque(maxlen=number)
+    for span in _SPANS:
+        found.clear()
+        start = "" if span is None else name_at(end - span)
+        async with closing(trash.listed(after=start, of=repository)) as entries:
+            async for listed in entries:
+                if last and listed[0] >= last:
+                    break
+                found.append(listed)
+        if len(found) == number:
+            break
+    return found
+
+
+async def removal_of(trash: Trash, name: str) -> Removal | None:
+    """Return one entry, or None if there is none. At most four requests."""
+    found = await _read(trash, name, _PARTS_MAX)
+    return found and replace(found, is_complete=found.parts < _PARTS_MAX)
 
 
 async def page_of(trash: Trash, *, n: int | None, last: str, repository: RepositoryName | None = None) -> Page[Removal]:

@@ -13,13 +13,13 @@ from core.model.digest import Digest
 from core.model.names import RepositoryName, Tag
 from core.model.pagination import Page
 from core.ports.blob_storage import BlobStorage
-from core.restoration.listing import Removal, TagOf, page_of, with_part
+from core.restoration.listing import NewestRemovals, Removal, TagOf, newest_of, page_of, removal_of, with_part
 from core.restoration.restoring import ImageRestorer
 from core.store import layout
 from core.store.link_keys import LayerKey, ReferrerKey, RevisionKey, TagKey, keyed, parse_link_key, parsed
 from core.store.links import Links
 from core.store.tag_links import TagLinks
-from core.trash.entry import TrashEntry, TrashKind, kind_of, may_concern
+from core.trash.entry import TrashEntry, TrashKind, kind_of, may_concern, time_in
 from core.trash.store import Trash, TrashSummary
 
 _KINDS_OF_MANY_ITEMS: Final = frozenset(
@@ -119,6 +119,28 @@ class TrashService:
     ) -> Page[Removal]:
         """Return a page of the entries (see `page_of`)."""
         return await page_of(self._trash, n=n, last=last, repository=repository)
+
+    async def newest(
+        self, *, n: int, last: str = "", before: str = "", repository: RepositoryName | None = None
+    ) -> NewestRemovals:
+        """Return a page of the entries, newest first (see `newest_of`)."""
+        return await newest_of(self._trash, n=n, last=last, before=before, repository=repository)
+
+    async def removal(self, name: str) -> Removal:
+        """Return one entry (see `removal_of`).
+
+        Raises:
+            UnknownError: there is no such entry.
+        """
+        found = await removal_of(self._trash, name) if time_in(name) else None
+        if found is None:
+            raise _unknown(name)
+        return found
+
+    @property
+    def is_on(self) -> bool:
+        """Whether deletions are recorded."""
+        return self._trash.is_on
 
     def expires_at(self, entry: TrashEntry) -> datetime:
         """Return when an entry may end (see `Trash.expires_at`)."""
@@ -246,8 +268,9 @@ class TrashService:
         for (name, tag, target), current in zip(tags, await map_bounded(resolve, tags), strict=True):
             if current in {None, target}:
                 continue
-            detail = {"name": name, "tag": tag, "digest": current}
-            if self._is_immutable(name, tag):
+            is_immutable = self._is_immutable(name, tag)
+            detail = {"name": name, "tag": tag, "digest": current, "immutable": is_immutable}
+            if is_immutable:
                 raise DeniedError(
                     f"the tag {name}:{tag} is immutable and now points to another manifest", detail=detail
                 )

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from hashlib import sha256
 from itertools import chain, islice
@@ -22,6 +22,7 @@ PART_ITEMS_MAX: Final = 4_000
 """Maximum number of links and digests in one part: about a megabyte, far below the limit for reading an object."""
 PART_BYTES_MAX: Final = 4 * 1024 * 1024
 _WHEN: Final = "%Y%m%dT%H%M%S.%fZ"
+_YEAR_MIN: Final = 2000
 _MARK: Final = re.compile(r"-(r[0-9a-f]{10})$")
 
 
@@ -94,6 +95,20 @@ def kind_of(name: str) -> TrashKind | None:
     """Return the kind in the name of an entry, or None if the name is not that of an entry."""
     _, _, rest = name.partition("-")
     return next((kind for kind in TrashKind if rest.startswith(f"{kind.value}-")), None)
+
+
+def name_at(when: datetime) -> str:
+    """Return a text that sorts after the names of the entries before `when`, and before those of later ones."""
+    return when.strftime(_WHEN)
+
+
+def time_in(name: str) -> datetime | None:
+    """Return the time in the name of an entry, or None if the name is not that of an entry."""
+    try:
+        when = datetime.strptime(name.partition("-")[0], _WHEN).replace(tzinfo=UTC)
+    except ValueError:
+        return None
+    return when if kind_of(name) is not None and "/" not in name and when.year >= _YEAR_MIN else None
 
 
 def split(

@@ -90,6 +90,10 @@ class Trash:
         """Whether deletions are recorded."""
         return self.keep > timedelta(0)
 
+    def now(self) -> datetime:
+        """Return the current time, by the clock that dates entries."""
+        return self._now()
+
     def new_entry(
         self, kind: TrashKind, *, repository: RepositoryName | None = None, by: str = "", reason: str = ""
     ) -> TrashEntry:

@@ -42,8 +42,9 @@ class Renderer:
             values: the variables of the template.
             now: the current time, UTC-aware, for texts such as `3 days ago`.
         """
-        ago = partial(_ago, now=now, locale=_LOCALES[language])
-        return self._environments[language].get_template(template).render(**values, ago=ago)
+        locale = _LOCALES[language]
+        times = {"ago": partial(_ago, now=now, locale=locale), "left": partial(_left, now=now, locale=locale)}
+        return self._environments[language].get_template(template).render(**values, **times)
 
 
 def negotiate_language(header: str) -> str:
@@ -110,6 +111,12 @@ def _weight(parameter: str) -> float:
 
 def _ago(time: datetime, *, now: datetime, locale: str) -> str:
     return format_timedelta(time - now, add_direction=True, locale=locale)
+
+
+def _left(time: datetime, *, now: datetime, locale: str) -> str:
+    """Return the time that remains until then, such as `6 days`; the empty text if it is over."""
+    # Units change at 2, so that 13 days do not become 2 weeks.
+    return format_timedelta(time - now, threshold=2, locale=locale) if time > now else ""
 
 
 def _time(time: datetime, *, locale: str) -> str:

@@ -8,6 +8,7 @@ from entrypoints.web.sessions import Sessions
 from entrypoints.web.views.overview import OverviewViews
 from entrypoints.web.views.preferences import PreferenceViews
 from entrypoints.web.views.signing import SigningViews
+from entrypoints.web.views.trash import TrashViews
 from entrypoints.web.visits import View
 
 
@@ -17,4 +18,5 @@ def all_views(parts: SiteParts, sessions: Sessions) -> Mapping[tuple[Page, str],
         **OverviewViews(parts).views(),
         **SigningViews(parts, sessions).views(),
         **PreferenceViews().views(),
+        **TrashViews(parts).views(),
     }

@@ -1,11 +1,12 @@
 """Pages of the trash, with bounded reads."""
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
 from adapters.blob_storage.memory import InMemoryBlobStorage
-from core.errors import UnknownError
+from core.errors import PaginationInvalidError, UnknownError
 from core.model.digest import Digest
 from core.model.events import Actor
 from core.model.names import RepositoryName, Tag
@@ -13,7 +14,7 @@ from core.restoration import listing
 from core.store import layout
 from core.store.links import RemovedLink
 from core.trash import entry as trash_entry
-from core.trash.entry import TrashKind, may_concern
+from core.trash.entry import TrashKind, may_concern, name_at
 from tests.support.core_services import NOW, CoreServices
 from tests.support.faulty_blob_storage import FaultyBlobStorage
 
@@ -127,3 +128,84 @@ async def test_entries_are_restored_in_their_own_repository_only(services):
     assert (await services.trash_service.restore(old.id, repository=A)).entry == old
     assert (await services.trash_service.restore(removal.entry.id, repository=A)).entry == removal.entry
     assert await services.read_blob(A, digest) == b"layer"
+
+
+@pytest.fixture
+def dated(services):
+    """Record one entry per age in hours, and return their ids, oldest first."""
+
+    async def record_all(*hours, name=A):
+        ids = []
+        for age in sorted(hours, reverse=True):
+            when = NOW - timedelta(hours=age)
+            made = services.trash.new_entry(TrashKind.TAG, repository=name)
+            entry = replace(made, when=when, id=made.id.replace(name_at(NOW), name_at(when)))
+            await services.trash.record(entry, links=[RemovedLink(layout.tag_current_link(name, Tag("v1")), DIGEST)])
+            ids.append(entry.id)
+        return ids
+
+    return record_all
+
+
+async def newest_ids(services, **options):
+    page = await services.trash_service.newest(**options)
+    return [removal.entry.id for removal in page.items], page
+
+
+async def test_newest_entries_come_first_and_pages_lead_both_ways(services, dated):
+    ids = (await dated(*range(0, 400, 9)))[::-1]
+    first, page = await newest_ids(services, n=20)
+    assert (first, page.newer, page.older) == (ids[:20], None, ids[19])
+    second, page = await newest_ids(services, n=20, last=page.older)
+    assert (second, page.newer, page.older) == (ids[20:40], ids[20], ids[39])
+    third, page = await newest_ids(services, n=20, last=page.older)
+    assert (third, page.newer, page.older) == (ids[40:], ids[40], None)
+    assert (await newest_ids(services, n=20, before=page.newer))[0] == second
+    back, page = await newest_ids(services, n=20, before=ids[20])
+    assert (back, page.newer, page.older) == (first, None, ids[19])
+    back, page = await newest_ids(services, n=15, before=ids[30])
+    assert (back, page.newer) == (ids[15:30], ids[15])
+
+
+async def test_first_page_is_found_without_reading_or_listing_old_entries(services, dated, storage):
+    await dated(*range(2, 40), *(0.01 * number for number in range(5)))
+    storage.operations.clear()
+    await services.trash_service.newest(n=4)
+    assert requests(storage) == ["list_children"] + ["read"] * 4
+
+
+async def test_newest_entries_of_one_repository(services, dated):
+    [mine] = await dated(3)
+    await dated(1, 2, 30, name=B)
+    assert (await newest_ids(services, n=5, repository=A))[0] == [mine]
+    assert (await newest_ids(services, n=5, repository=RepositoryName("c")))[0] == []
+
+
+async def test_newest_page_survives_the_end_of_its_entries(services, dated):
+    [only] = await dated(3)
+    # No entry is newer, so the first page follows.
+    assert (await newest_ids(services, n=5, before=only))[0] == [only]
+    assert (await newest_ids(services, n=5, last=only))[0] == []
+
+
+@pytest.mark.parametrize("text", ["x", "x-tag-y", "00010101T000000.000000Z-tag-x", "20261124T034756.000000Z-tag-x/y"])
+async def test_newest_refuses_other_places(services, text):
+    for options in ({"last": text}, {"before": text}):
+        with pytest.raises(PaginationInvalidError):
+            await services.trash_service.newest(n=5, **options)
+
+
+async def test_newest_refuses_two_places(services, dated):
+    [only] = await dated(3)
+    with pytest.raises(PaginationInvalidError):
+        await services.trash_service.newest(n=5, last=only, before=only)
+
+
+async def test_one_entry_is_found_by_its_name(services):
+    entry = await record(services, A, "v1", "v2")
+    removal = await services.trash_service.removal(entry.id)
+    assert (removal.entry, len(removal.tags), removal.is_complete) == (entry, 2, True)
+    for other in (f"{entry.id}x", "x", f"{entry.id}/x"):
+        with pytest.raises(UnknownError):
+            await services.trash_service.removal(other)
+    assert services.trash_service.is_on
