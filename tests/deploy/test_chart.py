@@ -1,6 +1,7 @@
 """Helm renders the chart into a configuration that the registry understands, and each value has an effect."""
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -153,6 +154,17 @@ def test_rendered_manifests_are_those_of_the_chart(tool, path):
 def test_chart_passes_the_linter(tool):
     tool("helm")
     run_helm("lint", "--strict", "--quiet", str(CHART), *(f"--values={path}" for path in SETS))
+
+
+def test_example_of_the_page_is_understood(tool, tmp_path):
+    """Artifact Hub shows the page."""
+    tool("helm")
+    [example] = re.findall(r"```yaml\n(.*?)```", (CHART / "README.md").read_text(), re.DOTALL)
+    path = tmp_path / "values.yaml"
+    path.write_text(example)
+    manifests = parse_documents(render(path))
+    assert load_as_the_pod_would(manifests, tmp_path).warnings == ()
+    assert broken_links(manifests) == []
 
 
 def schema() -> dict[str, Any]:

@@ -1,13 +1,19 @@
-"""Helm stores the registry's own chart in the registry and installs from there."""
+"""Helm stores the registry's own chart in the registry, and a server with its configuration answers its probes."""
 
+import subprocess
+import sys
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.support.deployments import DEPLOY
+from tests.support.deployments import DEPLOY, documents, of_kind, parse_documents
 from tests.support.helm import CHART, KUBERNETES, run_helm
+from tests.support.manifests import container_of, variables_of
+from tests.support.ports import free_port
+from tests.support.processes import SERVE_OUR_REGISTRY, ServerProcess
+from tests.support.registry_client import RegistryClient
 
 pytestmark = pytest.mark.e2e
 
@@ -41,3 +47,30 @@ def test_pushed_chart_is_pulled_and_rendered(helm_folder, registry, server) -> N
     chosen = ("--values", str(values), "--skip-tests", "--kube-version", KUBERNETES)
     rendered = run_helm("template", "registry", address, *options, *chosen)
     assert rendered == (DEPLOY / "kubernetes" / "scs" / "registry.yaml").read_text().partition("\n")[2]
+
+
+def test_pod_answers_its_probes_and_the_test_of_the_release(helm_folder) -> None:
+    manifests = documents(DEPLOY / "kubernetes" / "filesystem" / "registry.yaml")
+    container = container_of(manifests)
+    (helm_folder / "config.yml").write_text(of_kind(manifests, "ConfigMap")["data"]["config.yml"])
+    port, debug_address = free_port(), f"127.0.0.1:{free_port()}"
+    environment = variables_of(manifests) | {
+        "REGISTRY_CONFIGURATION_PATH": str(helm_folder / "config.yml"),
+        "REGISTRY_HTTP_ADDR": f"127.0.0.1:{port}",
+        "REGISTRY_HTTP_DEBUG_ADDR": debug_address,
+        "REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY": str(helm_folder / "images"),
+    }
+    (helm_folder / "images").mkdir()
+    assert container["args"] == ["serve"]
+    with ServerProcess(SERVE_OUR_REGISTRY, port=port, folder=helm_folder, environment=environment) as server:
+        for name in ("startupProbe", "livenessProbe", "readinessProbe"):
+            RegistryClient(server.host).request("GET", container[name]["httpGet"]["path"]).expect(200)
+        RegistryClient(debug_address).request("GET", "/metrics").expect(200)
+
+        values = ("--values", str(CHART / "ci" / "filesystem-values.yaml"), "--kube-version", KUBERNETES)
+        shown = run_helm("template", "registry", str(CHART), *values, "--show-only", "templates/tests/answers.yaml")
+        [pod] = parse_documents(shown)
+        python, option, code = pod["spec"]["containers"][0]["command"]
+        assert (python, option, code.count("//registry:5000/")) == ("python3", "-c", 1)
+        code = code.replace("//registry:5000/", f"//{server.host}/")
+        assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0

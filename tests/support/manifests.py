@@ -37,12 +37,17 @@ def secret_references(manifests: Manifests) -> list[dict[str, Any]]:
     return [source["secretKeyRef"] for source in sources if "secretKeyRef" in source]
 
 
+def variables_of(manifests: Manifests) -> dict[str, str]:
+    """Return the variables of the container, with the content of `SECRETS`."""
+    variables = {}
+    for variable in container_of(manifests)["env"]:
+        reference = variable.get("valueFrom", {}).get("secretKeyRef")
+        variables[variable["name"]] = SECRETS[reference["key"]] if reference else variable["value"]
+    return variables
+
+
 def load_as_the_pod_would(manifests: Manifests, folder: Path) -> Loaded:
     """Load the configuration of the ConfigMap with the variables of the container."""
     path = folder / "config.yml"
     path.write_text(of_kind(manifests, "ConfigMap")["data"]["config.yml"])
-    environ = {}
-    for variable in container_of(manifests)["env"]:
-        reference = variable.get("valueFrom", {}).get("secretKeyRef")
-        environ[variable["name"]] = SECRETS[reference["key"]] if reference else variable["value"]
-    return load(str(path), environ=environ)
+    return load(str(path), environ=variables_of(manifests))
