@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 
+from core.access_keys.key import AccessKey
 from core.coordination.job_state import JobState
 from core.coordination.read_only import ReadOnlySwitch
 from core.model.times import time_text
@@ -140,3 +141,18 @@ def _camel_case(fields: Mapping[str, object]) -> dict[str, object]:
 def _tag_document(of: TagOf) -> dict[str, str]:
     name, tag, digest = of
     return {"repository": name, "tag": tag, "digest": digest}
+
+
+def access_key_document(key: AccessKey, *, used_at: datetime | None = None) -> dict[str, object]:
+    """Return the JSON of an API key, without its secret."""
+    members: dict[str, object | None] = {
+        "id": key.id,
+        "owner": key.owner,
+        "label": key.label,
+        "repositories": list(key.limit.repositories),
+        "actions": list(key.limit.actions),
+        "created": time_text(key.created_at),
+        "expires": key.expires_at and time_text(key.expires_at),
+        "used": used_at and time_text(used_at),
+    }
+    return {name: value for name, value in members.items() if value is not None}

@@ -18,6 +18,7 @@ def format_event(event: AuditEvent) -> bytes:
         "stage": event.stage.value,
         "allowed": event.allowed,
         "actor": event.actor,
+        "key": event.key,
         "claimed": event.claimed,
         "repository": event.repository,
         "tags": event.tags,

@@ -116,9 +116,9 @@ class HtpasswdAuthenticator(Authenticator, Accounts):
         return format_challenge("Basic", [("realm", self._realm)])
 
     @override
-    async def account(self, name: str) -> Account | None:
+    async def account(self, name: str, *, key: str = "") -> Account | None:
         hashed = (await self._users()).hashes.get(name)
-        if hashed is None:
+        if hashed is None or key:
             return None
         principal = Principal(name=name, groups=await self._groups_of(name), has_credentials=True)
         return Account(principal=principal, stamp=hashlib.sha256(hashed).hexdigest()[:_STAMP_LENGTH])

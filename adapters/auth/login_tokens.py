@@ -20,6 +20,7 @@ from typing_extensions import override
 from adapters.auth.basic import format_challenge, parse_bearer, split_header
 from adapters.auth.jwt_registry import SigningRegistry, decode_token
 from adapters.auth.token import format_scopes
+from core.access_keys.key import PREFIX
 from core.model.access import Access, Principal
 from core.ports.authenticator import (
     TOKEN_PATH,
@@ -71,14 +72,14 @@ class LoginTokenAuthenticator(Authenticator, TokenIssuer, Accounts):
 
     @override
     async def authenticate(self, authorization: str | None) -> Principal:
-        if not authorization or split_header(authorization)[0] != "bearer":
+        if not authorization or split_header(authorization)[0] != "bearer" or _is_access_key(authorization):
             return await self._inner.authenticate(authorization)
         now = int(self._now().timestamp())
         expected = jwt.JWTClaimsRegistry(
             now=now, aud={"essential": True, "value": _AUDIENCE}, exp={"essential": True}, sub={"allow_blank": True}
         )
         claims = decode_token(parse_bearer(authorization), self._key, self._registry).claims
-        principal = await self._principal(str(claims.get("sub", "")))
+        principal = await self._principal(str(claims.get("sub", "")), str(claims.get("key", "")))
         try:
             expected.validate(claims)
         except ExpiredTokenError:
@@ -105,22 +106,28 @@ class LoginTokenAuthenticator(Authenticator, TokenIssuer, Accounts):
             "aud": _AUDIENCE,
             "iat": int(issued_at.timestamp()),
             "exp": int((issued_at + LIFETIME).timestamp()),
+            # The limits of an API key hold for its tokens too, which end when the key is revoked.
+            **({"key": principal.key} if principal.key else {}),
         }
         token = jwt.encode({"alg": _ALGORITHM}, claims, self._key, registry=self._registry)
         return IssuedToken(token=token, issued_at=issued_at, lifetime_seconds=int(LIFETIME.total_seconds()))
 
     @override
-    async def account(self, name: str) -> Account | None:
-        return await self._accounts.account(name)
+    async def account(self, name: str, *, key: str = "") -> Account | None:
+        return await self._accounts.account(name, key=key)
 
     @override
     async def reload(self) -> None:
         await self._inner.reload()
 
-    async def _principal(self, name: str) -> Principal:
+    async def _principal(self, name: str, key: str) -> Principal:
         if not name:
             return Principal(has_credentials=True)
-        account = await self._accounts.account(name)
+        account = await self._accounts.account(name, key=key)
         if account is None:
-            raise CredentialsInvalidError("the user of the token no longer exists")
+            raise CredentialsInvalidError("the user or the API key of the token no longer exists")
         return account.principal
+
+
+def _is_access_key(authorization: str) -> bool:
+    return split_header(authorization)[1].startswith(PREFIX)

@@ -28,8 +28,8 @@ class SillyAuthenticator(Authenticator, Accounts):
         return _SILLY
 
     @override
-    async def account(self, name: str) -> Account | None:
-        return Account(principal=_SILLY, stamp="") if name == _SILLY.name else None
+    async def account(self, name: str, *, key: str = "") -> Account | None:
+        return Account(principal=_SILLY, stamp="") if name == _SILLY.name and not key else None
 
     @override
     def challenge(self, accesses: Sequence[Access], asked: Asked, fault: Fault | None) -> str:

@@ -23,8 +23,6 @@ from adapters.hashing.resumable import hasher_factory
 from config.container.applications import Observers
 from config.container.authenticators import (
     group_file,
-    kind_of_authenticator,
-    login_authenticator,
     reveal_or_make_secret,
     token_authenticator,
 )
@@ -101,8 +99,8 @@ class Adapters(DeclarativeContainer):
         clock=Object(time.monotonic),
         groups=Singleton(group_file, settings.provided.access.group_file),
     )
-    authenticator: Provider[Authenticator] = Selector(
-        Callable(kind_of_authenticator, settings.provided.auth.kind, access_policy),
+    shared_authenticator: Provider[Authenticator] = Selector(
+        settings.provided.auth.kind,
         none=Singleton(OpenAuthenticator),
         silly=Singleton(
             SillyAuthenticator,
@@ -110,7 +108,6 @@ class Adapters(DeclarativeContainer):
             service=settings.provided.auth.silly.service,
         ),
         htpasswd=htpasswd,
-        login=Singleton(login_authenticator, htpasswd, secret=shared_secret, now=now),
         token=Singleton(token_authenticator, settings.provided.auth.token, now=now),
     )
     descriptor_marks = Singleton(SharedMarks)

@@ -15,6 +15,7 @@ from adapters.descriptor_cache.marks import SharedMarks
 from config.container.pull_through import PullThrough
 from config.policies import TagImmutability
 from config.settings import Settings
+from core.access_keys.service import AccessKeys
 from core.collection.guard import CollectionGuard
 from core.collection.recovery import RoundWatch
 from core.content_source import Offload
@@ -95,6 +96,8 @@ class RegistryApplication(StoreApplication):
     announcements: QuarantineAnnouncements
     new_verifier: VerifierFactory
     mirrors: MirrorService
+    access_keys: AccessKeys
+    """The API keys of users."""
     mirror_leases: Sequence[Lease]
     """The lease of each mirror, for a command; servers hold those of their schedules."""
     origins: Origins

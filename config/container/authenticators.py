@@ -4,15 +4,16 @@ import secrets
 from collections.abc import Callable as CallableType
 from datetime import datetime
 
+from adapters.auth.access_keys import AccessKeyAuthenticator
 from adapters.auth.groups import GroupFile
 from adapters.auth.htpasswd import HtpasswdAuthenticator
 from adapters.auth.user_file import UserFile
 from config.settings import (
-    AuthKind,
     Secret,
     Settings,
     TokenSettings,
 )
+from core.access_keys.service import AccessKeys
 from core.model.access import AccessPolicy
 from core.ports.authenticator import Authenticator
 
@@ -33,19 +34,27 @@ def open_user_file(settings: Settings) -> UserFile:
     return UserFile(settings.auth.htpasswd.path)
 
 
-def kind_of_authenticator(kind: AuthKind, policy: AccessPolicy) -> str:
-    """Return which authenticator to use; for htpasswd it depends on whether the policy allows anonymous access."""
-    # If anonymous access is allowed, docker needs a token server to come without a password.
-    return "login" if kind is AuthKind.HTPASSWD and policy.applies_to_anonymous else kind.value
-
-
-def login_authenticator(
-    users: HtpasswdAuthenticator, *, secret: bytes, now: CallableType[[], datetime]
+def with_access_keys(
+    base: Authenticator,
+    keys: AccessKeys,
+    policy: AccessPolicy,
+    *,
+    secret: bytes,
+    now: CallableType[[], datetime],
 ) -> Authenticator:
-    """Return an authenticator that issues its own tokens in exchange for passwords."""
+    """Return the authenticator of one process: the one that processes share, and API keys if it has users in a file.
+
+    If the policy allows anonymous access, the result also issues tokens in exchange for passwords and keys: docker
+    needs a token server to come without a password.
+    """
+    if not isinstance(base, HtpasswdAuthenticator):
+        return base
+    keyed = AccessKeyAuthenticator(base, keys)
+    if not policy.applies_to_anonymous:
+        return keyed
     from adapters.auth.login_tokens import LoginTokenAuthenticator  # noqa: PLC0415
 
-    return LoginTokenAuthenticator(users, accounts=users, secret=secret, now=now)
+    return LoginTokenAuthenticator(keyed, accounts=keyed, secret=secret, now=now)
 
 
 def token_authenticator(settings: TokenSettings, *, now: CallableType[[], datetime]) -> Authenticator:

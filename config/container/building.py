@@ -55,7 +55,7 @@ def build_server(parts: ServerParts, observers: Observers) -> ServerApplication:
         # A read-only registry may lie on a file system that is mounted read-only.
         makes_store=not parts.settings.storage.readonly_enabled,
         observers=observers,
-        authenticator=parts.authenticator,
+        shared_authenticator=parts.authenticator,
         access_policy=parts.policy,
         shared_secret=parts.upload_secret,
         audit_log=parts.audit_log,

@@ -4,6 +4,7 @@ The graph is built synchronously, and nothing in it is open.
 """
 
 import asyncio
+import secrets
 import time
 from functools import partial
 
@@ -15,6 +16,7 @@ from config.container.applications import (
     ServerParts,
     StoreApplication,
 )
+from config.container.authenticators import with_access_keys
 from config.container.caches import is_configured, related_of
 from config.container.foundations import Foundations
 from config.container.mirroring import make_mirror_service
@@ -36,6 +38,7 @@ from config.container.schedules import (
 from config.container.summaries import make_folding, make_repository_names, summary_storing
 from config.container.surroundings import boot_clock
 from config.policies import TagImmutability, manifest_policy, verification_rules
+from core.access_keys.service import AccessKeys
 from core.collection.guard import CollectionGuard
 from core.collection.recovery import RoundWatch
 from core.registry.catalog import CatalogService
@@ -67,7 +70,7 @@ class Container(Foundations):
     plain_blob_storage = Foundations.plain_blob_storage
     blob_storage = Foundations.blob_storage
     catalog_index = Foundations.catalog_index
-    authenticator = Foundations.authenticator
+    shared_authenticator = Foundations.shared_authenticator
     access_policy = Foundations.access_policy
     shared_secret = Foundations.shared_secret
     descriptor_marks = Foundations.descriptor_marks
@@ -287,6 +290,12 @@ class Container(Foundations):
         pulls=pull_recorder,
     )
 
+    access_keys = Singleton(
+        AccessKeys, blob_storage, entropy=Object(secrets.token_bytes), clock=Object(boot_clock), now=now
+    )
+    authenticator = Singleton(
+        with_access_keys, shared_authenticator, access_keys, access_policy, secret=shared_secret, now=now
+    )
     verifier_parts = Singleton(
         VerifierParts,
         storage=blob_storage,
@@ -346,11 +355,12 @@ class Container(Foundations):
         pull_through=pull_through,
         mirrors=Singleton(make_mirror_service, settings.provided.mirrors, registry, storage=blob_storage, now=now),
         mirror_leases=Foundations.mirror_leases,
+        access_keys=access_keys,
     )
     server_parts = Singleton(
         ServerParts,
         settings=settings,
-        authenticator=authenticator,
+        authenticator=shared_authenticator,
         policy=access_policy,
         upload_secret=shared_secret,
         audit_log=audit_log,

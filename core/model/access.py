@@ -69,6 +69,10 @@ class Principal:
     """The grants of a token; None if the rules decide."""
     has_credentials: bool = False
     """Whether the caller sent valid credentials, possibly without a user name."""
+    key: str = ""
+    """The id of the API key that the caller sent; empty for other credentials."""
+    limit: "Rule | None" = None
+    """The repositories and actions to which an API key is limited; None for other credentials."""
 
     @property
     def is_anonymous(self) -> bool:
@@ -154,6 +158,11 @@ class Rule:
         """Whether the rule applies to a repository."""
         return self._globs.match(name)
 
+    @property
+    def pulls_everything(self) -> bool:
+        """Whether the rule allows to pull from every repository."""
+        return RuleAction.PULL in self.actions and EVERYTHING in self.repositories
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccessPolicy:
@@ -164,8 +173,11 @@ class AccessPolicy:
     """Users who are denied every request, whatever their credentials or tokens allow."""
 
     def allows(self, principal: Principal, access: Access) -> bool:
-        """Whether the principal has `access`. Grants of a token, if there are any, replace the rules."""
-        if self.is_blocked(principal):
+        """Whether the principal has `access`.
+
+        Grants of a token, if there are any, replace the rules. The limit of an API key only takes rights away.
+        """
+        if self.is_blocked(principal) or not (principal.limit is None or principal.limit.covers(access)):
             return False
         if principal.grants is not None:
             return any(grant.covers(access) for grant in principal.grants)
@@ -179,10 +191,9 @@ class AccessPolicy:
         """Whether the principal may pull from every repository, whether it exists or not."""
         if principal.grants is not None or self.is_blocked(principal):
             return False
-        return any(
-            RuleAction.PULL in rule.actions and EVERYTHING in rule.repositories and rule.applies_to(principal)
-            for rule in self.rules
-        )
+        if principal.limit is not None and not principal.limit.pulls_everything:
+            return False
+        return any(rule.pulls_everything and rule.applies_to(principal) for rule in self.rules)
 
     def is_blocked(self, principal: Principal) -> bool:
         """Whether every request of the principal is denied, including the version check (`GET /v2/`)."""
@@ -215,10 +226,13 @@ class Caller:
         """
         if self.principal.grants is not None or self.pulls_everything:
             return None
-        pulls = [
-            rule for rule in self.policy.rules if RuleAction.PULL in rule.actions and rule.applies_to(self.principal)
-        ]
-        return lambda name: any(rule.matches(name) for rule in pulls)
+        principal = self.principal
+        pulls = [rule for rule in self.policy.rules if RuleAction.PULL in rule.actions and rule.applies_to(principal)]
+        # As `AccessPolicy.allows`, with the rules of the caller selected once.
+        limit = principal.limit or _UNLIMITED
+        if RuleAction.PULL not in limit.actions:
+            return lambda _name: False
+        return lambda name: limit.matches(name) and any(rule.matches(name) for rule in pulls)
 
     @property
     def pulls_everything(self) -> bool:
@@ -227,6 +241,7 @@ class Caller:
 
 
 _EVERY_ACTION: Final = tuple(RuleAction)
+_UNLIMITED: Final = Rule(who=(EVERYONE,), actions=_EVERY_ACTION)
 OPEN: Final = AccessPolicy(rules=(Rule(who=(EVERYONE,), actions=_EVERY_ACTION),))
 """Every caller may do everything."""
 MEMBERS_ONLY: Final = AccessPolicy(rules=(Rule(who=(AUTHENTICATED,), actions=_EVERY_ACTION),))

@@ -78,6 +78,8 @@ class AuditEvent:
     """Whether the action was permitted; None if this was not yet decided."""
     actor: str = ""
     """The authenticated user; empty for an anonymous caller."""
+    key: str = ""
+    """The id of the API key that the actor used."""
     claimed: str = ""
     """The user name in credentials that were refused."""
     repository: str = ""

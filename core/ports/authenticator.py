@@ -113,10 +113,15 @@ class Accounts(ABC):
     """The users of an authenticator that verifies passwords, for sessions that last longer than a request."""
 
     @abstractmethod
-    async def account(self, name: str) -> Account | None:
+    async def account(self, name: str, *, key: str = "") -> Account | None:
         """Return a user as of now, with the current groups; None if there is no such user.
 
         Costs as much as a request with remembered credentials: no password is verified.
+
+        Args:
+            name: the user.
+            key: the id of an API key of this user, to whose limits the principal is restricted. The result is None if
+                the key is no longer valid.
         """
 
 

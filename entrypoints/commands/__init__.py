@@ -23,6 +23,7 @@ _MODULES: Final = (
     "trash",
     "usage",
     "users",
+    "keys",
     "verify",
     "readonly",
     "notifications",

@@ -144,6 +144,7 @@ class Auditor:
             at=self._now(),
             action=action,
             actor=caller.principal.name if caller else "",
+            key=caller.principal.key if caller else "",
             repository=target.name,
             tags=request.get(AUDIT_TAGS, (target.reference,) if is_tag and target.reference else ()),
             digest=digest if target.name else "",

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from config.container import ServerApplication
+from core.access_keys.service import AccessKeys
 from core.store.clock import LOOK_SECONDS, StoreClock
 from core.store.damage import POLL_SECONDS
 from entrypoints.http.observation import WorkerObservation
@@ -22,6 +23,8 @@ from entrypoints.process.workers import Worker
 
 READ_ONLY_SECONDS: Final = 15.0
 """Interval at which a process that receives no pushes reads the read-only switch."""
+KEY_USE_SECONDS: Final = 60.0
+"""Interval at which a process records which API keys were used."""
 
 
 def jobs_of(application: ServerApplication, worker: Worker, observation: WorkerObservation) -> Sequence[Job]:
@@ -31,6 +34,7 @@ def jobs_of(application: ServerApplication, worker: Worker, observation: WorkerO
         # Requests read the switch themselves; the job serves processes without requests, and the metrics.
         Job(name="read-only switch check", run=application.read_only.look, every=READ_ONLY_SECONDS),
         watch_job(application.guard),
+        key_use_job(application.access_keys),
         Job(name="damage record check", run=application.damage.poll, every=POLL_SECONDS),
         *notification_jobs(application.events, application.notifier, settings, is_first=worker.is_first),
     ]
@@ -42,6 +46,11 @@ def jobs_of(application: ServerApplication, worker: Worker, observation: WorkerO
     if worker.is_first:
         jobs += _shared_jobs(application, observation)
     return jobs
+
+
+def key_use_job(keys: AccessKeys) -> Job:
+    """Return the job that records which API keys this process has accepted."""
+    return Job(name="recording of used API keys", run=keys.record_uses, every=KEY_USE_SECONDS, is_upkeep=True)
 
 
 def clock_job(store_clock: StoreClock) -> Job:

@@ -6,14 +6,23 @@ import time
 import pytest
 from joserfc.jwk import KeySet
 
+from adapters.auth.access_keys import AccessKeyAuthenticator
 from adapters.auth.htpasswd import HtpasswdAuthenticator
 from adapters.auth.login_tokens import LoginTokenAuthenticator
 from adapters.auth.open import OpenAuthenticator
 from adapters.auth.silly import SillyAuthenticator
 from adapters.auth.token import TokenAuthenticator
+from adapters.blob_storage.memory import InMemoryBlobStorage
+from core.access_keys.service import AccessKeys
 from tests.contracts.authenticator_contract import AuthenticatorContract
 from tests.support.htpasswd import basic, write_htpasswd
 from tests.support.token_keys import ISSUER, NOW, REALM, SERVICE, claims, make_key, sign
+
+
+def new_keys() -> AccessKeys:
+    return AccessKeys(
+        InMemoryBlobStorage(now=lambda: NOW), entropy=lambda count: b"1" * count, clock=lambda: 0.0, now=lambda: NOW
+    )
 
 
 class TestOpenAuthenticator(AuthenticatorContract):
@@ -52,6 +61,22 @@ class TestHtpasswdAuthenticator(AuthenticatorContract):
     async def authenticator(self, tmp_path):
         path = write_htpasswd(tmp_path / "htpasswd", alice="secret")
         async with HtpasswdAuthenticator(realm="r", path=str(path), clock=time.monotonic) as opened:
+            yield opened
+
+    @pytest.fixture
+    def good(self):
+        async def make() -> str:
+            return basic("alice", "secret")
+
+        return make
+
+
+class TestAccessKeyAuthenticator(AuthenticatorContract):
+    @pytest.fixture
+    async def authenticator(self, tmp_path):
+        path = write_htpasswd(tmp_path / "htpasswd", alice="secret")
+        inner = HtpasswdAuthenticator(realm="r", path=str(path), clock=time.monotonic)
+        async with AccessKeyAuthenticator(inner, new_keys()) as opened:
             yield opened
 
     @pytest.fixture

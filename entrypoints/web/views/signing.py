@@ -61,6 +61,9 @@ class SigningViews:
             principal = await self._authenticator.authenticate(f"Basic {credentials}")
         except CredentialsInvalidError:
             return None
+        if principal.key:
+            # A session has all rights of its user, and an API key may be limited.
+            return None
         accounts = self._authenticator
         account = await accounts.account(principal.name) if isinstance(accounts, Accounts) else None
         return self._sessions.begin(user=account.principal.name, stamp=account.stamp) if account else None

@@ -2,7 +2,7 @@
 
 import pytest
 
-from adapters.auth.htpasswd import HtpasswdAuthenticator
+from adapters.auth.access_keys import AccessKeyAuthenticator
 from adapters.auth.login_tokens import LoginTokenAuthenticator
 from adapters.auth.open import OpenAuthenticator
 from adapters.auth.silly import SillyAuthenticator
@@ -85,9 +85,9 @@ def test_rules_without_effect_are_refused(load_text: LoadText, text: str, said: 
         ("", OpenAuthenticator),
         ("auth: none\n", OpenAuthenticator),
         (SILLY, SillyAuthenticator),
-        (HTPASSWD, HtpasswdAuthenticator),
+        (HTPASSWD, AccessKeyAuthenticator),
         (HTPASSWD + RULES, LoginTokenAuthenticator),
-        (HTPASSWD + "access: {rules: [{who: [a], actions: [pull]}]}\n", HtpasswdAuthenticator),
+        (HTPASSWD + "access: {rules: [{who: [a], actions: [pull]}]}\n", AccessKeyAuthenticator),
         (TOKEN, TokenAuthenticator),
         (
             "auth: {token: {realm: r, issuer: i, service: s, rootcertbundle: /c, autoredirect: true}}\n",

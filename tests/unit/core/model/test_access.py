@@ -196,3 +196,27 @@ def test_policy_returns_the_rights_of_anonymous():
     assert not pulls.allows_anonymous(RuleAction.DELETE)
     assert OPEN.allows_anonymous(RuleAction.DELETE)
     assert not MEMBERS_ONLY.allows_anonymous(RuleAction.DELETE)
+
+
+KEY = Principal(name="alice", has_credentials=True, key="k", limit=rule("anonymous", repositories=("team/**",)))
+
+
+def test_key_has_the_rights_of_its_owner_within_its_limit() -> None:
+    everything = policy(rule("alice", actions=("pull", "push", "delete")))
+    assert everything.allows(KEY, PULL)
+    assert not everything.allows(KEY, PUSH)
+    assert not everything.allows(KEY, Access("repository", "other", Action.PULL))
+    assert not policy(rule("bob")).allows(KEY, PULL)
+    assert not everything.pulls_everything(KEY)
+
+
+def test_key_sees_what_it_may_pull() -> None:
+    sees = Caller(principal=KEY, policy=policy(rule("alice"))).sees
+    assert sees is not None
+    assert (sees("team/app"), sees("other")) == (True, False)
+    pushing = Principal(name="alice", key="k", limit=rule("anonymous", actions=("push",)))
+    sees = Caller(principal=pushing, policy=policy(rule("alice"))).sees
+    assert sees is not None
+    assert not sees("team/app")
+    unlimited = Principal(name="alice", key="k", limit=rule("anonymous"))
+    assert Caller(principal=unlimited, policy=policy(rule("alice"))).sees is None

@@ -1,0 +1,89 @@
+"""API keys as passwords, in front of an authenticator with users."""
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+from typing_extensions import override
+
+from adapters.auth.basic import parse_basic, split_header
+from adapters.auth.htpasswd import HtpasswdAuthenticator
+from core.access_keys.key import PREFIX, AccessKey
+from core.access_keys.service import AccessKeys
+from core.model.access import Access, Principal
+from core.ports.authenticator import Account, Accounts, Asked, Authenticator, CredentialsInvalidError, Fault
+
+
+class AccessKeyAuthenticator(Authenticator, Accounts):
+    """Accepts an API key as the password of any user name or as a bearer token, and all credentials of `users`.
+
+    A key has the rights of its owner within its limits, and ends with its owner.
+
+    Args:
+        users: verifies all other credentials; opened and closed with this authenticator.
+        keys: the API keys.
+    """
+
+    def __init__(self, users: HtpasswdAuthenticator, keys: AccessKeys) -> None:
+        self.name = users.name
+        self._users = users
+        self._keys = keys
+
+    @override
+    async def __aenter__(self) -> Self:
+        await self._users.__aenter__()
+        return self
+
+    @override
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._users.__aexit__(kind, error, trace)
+
+    @override
+    async def authenticate(self, authorization: str | None) -> Principal:
+        token = _token_in(authorization)
+        if token is not None and (key := await self._keys.verify(token)) is not None:
+            account = await self._account_of(key)
+            if account is None:
+                raise CredentialsInvalidError("the owner of the API key no longer exists")
+            return account.principal
+        # A password may begin like a key.
+        return await self._users.authenticate(authorization)
+
+    @override
+    def challenge(self, accesses: Sequence[Access], asked: Asked, fault: Fault | None) -> str:
+        return self._users.challenge(accesses, asked, fault)
+
+    @override
+    async def account(self, name: str, *, key: str = "") -> Account | None:
+        if not key:
+            return await self._users.account(name)
+        found = await self._keys.find(key)
+        return await self._account_of(found) if found is not None and found.owner == name else None
+
+    @override
+    async def reload(self) -> None:
+        await self._users.reload()
+
+    async def _account_of(self, key: AccessKey) -> Account | None:
+        account = await self._users.account(key.owner)
+        if account is None:
+            return None
+        owner = account.principal
+        limited = Principal(name=owner.name, groups=owner.groups, has_credentials=True, key=key.id, limit=key.limit)
+        return Account(principal=limited, stamp=key.id)
+
+
+def _token_in(authorization: str | None) -> str | None:
+    """Return the credentials that may be an API key; None if they cannot be one."""
+    if not authorization:
+        return None
+    scheme, credentials = split_header(authorization)
+    if scheme == "bearer":
+        return credentials if credentials.startswith(PREFIX) else None
+    try:
+        _, password = parse_basic(authorization)
+    except CredentialsInvalidError:
+        return None
+    return password if password.startswith(PREFIX) else None
