@@ -15,7 +15,7 @@ from core.model.digest import Digest
 from core.model.names import Tag
 from core.summaries.query import DIGITS_MIN, Facts, Field, Query, Term
 
-HINT_BYTES_MAX: Final = 1024 * 1024
+HINT_BYTES_MAX: Final = 2 * 1024 * 1024
 """Maximum size of one hint; a repository with more texts is always opened."""
 
 

@@ -28,7 +28,7 @@ _logger = logging.getLogger(__name__)
 SHARDS: Final = 8
 _LEVEL: Final = 1
 _VERSION: Final = b"1"
-_SHARD_BYTES_MAX: Final = 6 * 1024 * 1024
+_SHARD_BYTES_MAX: Final = 8 * 1024 * 1024
 """Maximum size of all hints of a shard; a process keeps all shards in memory."""
 _TEXT_BYTES_MAX: Final = 64 * 1024 * 1024
 LISTING_SECONDS: Final = 60.0

@@ -8,12 +8,20 @@ from contextlib import suppress
 import pytest
 
 from adapters.blob_storage.memory import InMemoryBlobStorage
+from adapters.catalog_index.listing import ListingCatalogIndex
 from adapters.catalog_index.memory import InMemoryCatalogIndex
 from core.errors import NameUnknownError, StorageUnavailableError
 from core.model.digest import Digest
 from core.model.events import Actor
 from core.model.media_types import OCI_MANIFEST
 from core.model.names import RepositoryName, Tag
+from core.store import summary_keys
+from core.store.manifest_cache import ManifestCache
+from core.summaries import search
+from core.summaries.changes import ChangeLog
+from core.summaries.folding import SummaryFolding
+from core.summaries.query import parse_query
+from core.summaries.search import Search
 from core.summaries.views import WALK_SECONDS, WALKED_OBJECTS_MAX
 from tests.support.content import image_manifest
 from tests.support.core_services import NOW, CoreServices, counting_ids
@@ -79,9 +87,14 @@ async def sizes(summaries):
     return {digest: summary.size for digest, summary in found.items()}
 
 
+def another_registry(storage, number, clock=lambda: 0.0):
+    ids = counting_ids(first=1000 * number)
+    services = CoreServices(storage=storage, new_id=ids, clock=clock, memory=ManifestCache())
+    return services.registry(ListingCatalogIndex(storage))
+
+
 def another_process(storage, number, clock=lambda: 0.0):
-    services = CoreServices(storage=storage, new_id=counting_ids(first=1000 * number), clock=clock)
-    return services.registry(InMemoryCatalogIndex()).summaries
+    return another_registry(storage, number, clock).summaries
 
 
 async def run(operation, *, stop_after=None):
@@ -115,6 +128,36 @@ async def test_kill_at_any_point_leaves_right_lists(operation):
         for summaries in (warm, cold):
             assert await listed_tags(summaries) == expected, f"killed before change {number}"
         assert await sizes(warm) == await sizes(cold)
+
+
+async def found(registry, text):
+    names = registry.repository_lists.reader(sees=None)
+    return [hit.tag for hit in (await Search(registry.summaries).page(parse_query(text), names=names)).hits]
+
+
+async def test_push_that_is_repeated_after_a_kill_is_found_by_searches(monkeypatch):
+    monkeypatch.setattr(search, "UNHINTED_MAX", 0)
+    inner = InMemoryBlobStorage(now=lambda: NOW)
+    storage = FaultyBlobStorage(inner)
+    services = CoreServices(storage=storage)
+    await push(services, OLD, "v1")
+    log = ChangeLog(inner)
+    registries = [another_registry(inner, number) for number in (1, 2)]
+    folding = SummaryFolding(inner, log=log, summaries=registries[0].summaries, offload=services.offload)
+    await folding.rebuild(NOW)
+    await inner.delete_tree(summary_keys.CHANGES)
+    assert await found(registries[1], "tag:killed") == []
+    before = len(storage.mutations)
+    await push(services, OLD, "counted")
+    storage.stop_after(len(storage.mutations) - before - 1)
+    await push(services, OLD, "killed")
+    await inner.delete_tree(summary_keys.CHANGES)
+    assert Tag("killed") in await listed_tags(registries[1].summaries)
+    # The replica has the manifest in memory, so it finds out that the tag need not move.
+    await registries[0].manifests.get(NAME, Digest.of(OLD))
+    pushed = await registries[0].push_manifest(NAME, OLD, OCI_MANIFEST, by=BY, tags=[Tag("killed")])
+    assert pushed.moved == []
+    assert await found(registries[1], "tag:killed") == ["killed"]
 
 
 async def test_lost_record_of_a_large_repository_is_noticed_within_a_minute():
