@@ -25,7 +25,7 @@ _TRUE: Final = frozenset({"true", "yes", "on"})
 _FALSE: Final = frozenset({"false", "no", "off"})
 _INTEGER: Final = re.compile(r"[+-]?[0-9]{1,18}")
 _PLACEHOLDER: Final = "CHANGE-ME"
-"""A part of every placeholder for a secret in the files below `deploy/`."""
+"""A part of every placeholder in the files below `deploy/`."""
 
 
 class Leaf(Key[T]):
@@ -35,7 +35,10 @@ class Leaf(Key[T]):
     def convert(self, node: Node) -> T:
         if not isinstance(node, Scalar):
             raise ValidationError("must be a single value, not a list or a mapping")
-        return self.read(node)
+        value = self.read(node)
+        if _PLACEHOLDER in node.text:
+            raise ValidationError(f"is a placeholder from an example ({_PLACEHOLDER}): set a value of your own")
+        return value
 
     @abstractmethod
     def read(self, scalar: Scalar) -> T:
@@ -115,8 +118,6 @@ class SecretText(Leaf[Secret]):
     @override
     def read(self, scalar: Scalar) -> Secret:
         problem = self.check(scalar.text) if self.check and scalar.text else None
-        if not problem and _PLACEHOLDER in scalar.text:
-            problem = f"is a placeholder from an example ({_PLACEHOLDER}): set a secret of your own"
         if problem:
             raise ValidationError(problem)
         return Secret(scalar.text)

@@ -78,7 +78,7 @@ def test_example_changes_image_host_and_names(example):
     assert ingress["rules"][0]["host"] == ingress["tls"][0]["hosts"][0] == "registry.example.com"
 
 
-@pytest.mark.parametrize("placeholder", ["http-secret", "secret-key", "mysql-dsn", "redis-password"])
+@pytest.mark.parametrize("placeholder", SECRETS)
 def test_registry_refuses_each_placeholder_of_the_example(example, tmp_path, monkeypatch, placeholder):
     value = secrets_in(example)[placeholder]
     assert "CHANGE-ME" in value

@@ -99,12 +99,15 @@ def test_sample_secret_is_refused(load_text: LoadText) -> None:
     ("variable", "key"),
     [
         ("REGISTRY_REDIS_PASSWORD", "redis.password"),
+        ("REGISTRY_STORAGE_S3_ACCESSKEY", "storage.s3.accesskey"),
         ("REGISTRY_STORAGE_S3_SECRETKEY", "storage.s3.secretkey"),
         ("SEARCH_BACKEND_MYSQL", "catalog.mysql.dsn"),
     ],
 )
-def test_placeholder_in_the_place_of_any_secret_is_refused(load_text: LoadText, variable: str, key: str) -> None:
-    text = "version: 0.1\nstorage: {s3: {bucket: b, region: r}}\ncatalog: {backend: MYSQL}\n"
+def test_placeholder_in_the_place_of_any_value_is_refused(load_text: LoadText, variable: str, key: str) -> None:
+    text = (
+        "version: 0.1\nstorage: {s3: {bucket: b, region: r, accesskey: a, secretkey: s}}\ncatalog: {backend: MYSQL}\n"
+    )
     environ = {"SEARCH_BACKEND_MYSQL": "u:p@tcp(db:3306)/r", variable: "u:CHANGE-ME@tcp(db:3306)/r"}
     [problem] = problems_of(load_text, text, environ)
     assert problem.startswith(f"{variable}: `{key}` is a placeholder from an example (CHANGE-ME)")
