@@ -32,7 +32,6 @@ _HEADERS: Final = {
     ),
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
 
@@ -117,6 +116,9 @@ class Site:
             response = self._page(visit, answer)
         for name, value in _HEADERS.items():
             response.headers.setdefault(name, value)
+        if visit.request[CLIENT].scheme == "https":
+            # On plain HTTP, browsers ignore the header and report an error in their console.
+            response.headers["Cross-Origin-Opener-Policy"] = "same-origin"
         session = answer.session if isinstance(answer, Moved) else None
         if session is not None or visit.session.is_new:
             cookie = self._sessions.encode(session or visit.session)

@@ -68,6 +68,9 @@ async def test_headers_forbid_all_that_a_page_does_not_need(visitor):
     assert page.headers["X-Content-Type-Options"] == "nosniff"
     assert page.headers["Referrer-Policy"] == "same-origin"
     assert page.headers["Cache-Control"] == "no-store"
+    assert "Cross-Origin-Opener-Policy" not in page.headers
+    page = await visitor.open(headers={"X-Forwarded-Proto": "https"})
+    assert page.headers["Cross-Origin-Opener-Policy"] == "same-origin"
     assert "style=" not in page.html
     assert "onclick" not in page.html
 
