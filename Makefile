@@ -42,7 +42,7 @@ CACHE_BENCH_ARGS ?=
 LIVE_FLAG := $(if $(REQUIRE_LIVE),--require-live)
 PYTEST := $(BIN)/python -m pytest --numprocesses=$(PROCESSES) --dist=loadfile --no-loadscope-reorder $(LIVE_FLAG)
 
-.PHONY: help setup tools run check test pythons lint format typecheck domain conformance wheel image image-test bench settings docs lock clean
+.PHONY: help setup tools run check test pythons lint format typecheck domain conformance wheel image image-test bench settings screenshots docs lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -116,6 +116,9 @@ bench: tools ## Measure this registry and Debian's docker-registry side by side:
 
 settings: setup ## Write the JSON Schema and the tables of docs/configuration.md from the declared settings
 	$(BIN)/python -m tests.support.configuration_docs
+
+screenshots: tools ## Write the pictures of the web page that the README shows, docs/pictures
+	$(BIN)/python -m tests.support.screenshots
 
 docs: setup ## Check the documents: links, and agreement with the code
 	$(BIN)/python -m pytest tests/architecture $(PYTEST_ARGS)

@@ -1,13 +1,15 @@
 """The web page in a real browser: errors, requests, widths, themes, languages, accessibility, and whole tasks."""
 
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from tests.support.browser import Browser, open_browser
-from tests.support.demo_store import WEB, DemoStore
+from tests.support.demo_store import WEB, DemoStore, UserClient
 from tests.support.htpasswd import write_htpasswd
 from tests.support.oci import Index
 from tests.support.processes import RegistryServer
@@ -21,6 +23,8 @@ RULES = [
     {"who": ["alice"], "actions": ["pull", "push", "delete", "catalog", "admin"]},
     {"who": ["bob"], "repositories": ["team/**"], "actions": ["pull", "push", "catalog"]},
 ]
+OF_A_VISITOR = ("", "_sign-in", "_nothing", "private/payments")
+OF_THE_REGISTRY = ("", "_trash", "_trash?repository=nothing")
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +63,8 @@ def browser(one_browser: Browser, index: Index) -> Iterator[Browser]:
     assert one_browser.foreign_requests() == []
 
 
-def look_around(browser: Browser, path: str) -> None:
-    """Look at a page at each width, in each theme and each language.
+def look_around(browser: Browser, path: str) -> list[Any]:
+    """Return the faults of a page at each width, in each theme and each language.
 
     Only the colours differ between the themes, and only the texts between the languages.
     """
@@ -70,39 +74,60 @@ def look_around(browser: Browser, path: str) -> None:
         browser.open(path)
         for width in WIDTHS:
             browser.resize(width)
-            if overhang := browser.overhang():
-                found.append((language, width, f"wider than the window by {overhang} pixels"))
-            if width != 768:
-                found += [(language, width, barrier) for barrier in browser.barriers()]
+            if (overhang := browser.overhang()) > 0:
+                found.append((path, language, width, f"wider than the window by {overhang} pixels"))
+            # axe-core takes most of the time. The texts of the other language do not change the structure.
+            if width == 360 or (width == 1440 and language == "en"):
+                found += [(path, language, width, barrier) for barrier in browser.barriers()]
         browser.prefer(theme="dark", language=language)
-        found += [(language, "dark", barrier) for barrier in browser.barriers(["color-contrast"])]
-    found += browser.troubles()
-    assert found == []
+        if language == "en":
+            found += [(path, "dark", barrier) for barrier in browser.barriers(["color-contrast"])]
+    return found + [(path, trouble) for trouble in browser.troubles()]
 
 
-@pytest.mark.parametrize("path", ["", "_sign-in", "_nothing", "private/payments"])
+@pytest.mark.parametrize("path", OF_A_VISITOR)
 def test_pages_of_a_visitor(browser, path):
-    look_around(browser, path)
+    assert look_around(browser, path) == []
 
 
-def test_pages_of_a_user(browser):
+def test_pages_of_the_registry(browser):
     browser.sign_in(*ALICE)
-    for path in ("", f"?last={WEB}"):
-        look_around(browser, path)
+    assert [fault for path in OF_THE_REGISTRY for fault in look_around(browser, path)] == []
 
 
-def test_user_signs_in_and_out_by_mouse(browser):
-    browser.open()
-    browser.follow(browser.link("Sign in"))
-    browser.find("#user").send_keys("alice")
-    browser.find("#password").send_keys("secret")
-    browser.follow(browser.find("form.narrow button"))
-    assert browser.find(".user").text == "alice"
-    browser.follow(browser.find(".who button"))
-    assert "alice" not in browser.text
+def test_page_of_a_removed_entry(browser):
+    browser.sign_in(*ALICE)
+    browser.open("_trash")
+    browser.follow(browser.find("a[href*='_trash-entry/']"))
+    assert look_around(browser, browser.path) == []
 
 
-def test_user_signs_in_and_out_by_keyboard(browser):
+def tags(server: RegistryServer) -> list[str]:
+    found: list[str] = json.loads(UserClient(server.host, *ALICE).request("GET", f"/v2/{WEB}/tags/list").body)["tags"]
+    return found
+
+
+def test_user_works_without_javascript(browser, server):
+    with browser.without_javascript():
+        browser.sign_in(*ALICE)
+        assert browser.find(".user").text == "alice"
+        delete_and_restore(browser, server, "1.6.0")
+        browser.follow(browser.find("footer button[lang=zh]"))
+        assert browser.find("html").get_attribute("lang") == "zh"
+        browser.follow(browser.find(".who button"))
+        assert "alice" not in browser.text
+
+
+def delete_and_restore(browser: Browser, server: RegistryServer, tag: str) -> None:
+    """Delete a tag by the API, and restore it on the page."""
+    UserClient(server.host, *ALICE).delete_manifest(WEB, tag)
+    browser.open("_trash")
+    row = next(row for row in browser.driver.find_elements(By.CSS_SELECTOR, "tbody tr") if tag in row.text)
+    browser.follow(row.find_element(By.CSS_SELECTOR, "form button"))
+    assert tag in tags(server)
+
+
+def test_user_works_by_keyboard(browser, server):
     browser.open()
     browser.go_to("a.button", text="Sign in")
     browser.enter(Keys.ENTER)
@@ -110,6 +135,13 @@ def test_user_signs_in_and_out_by_keyboard(browser):
     browser.press("alice", Keys.TAB, "secret")
     browser.enter(Keys.ENTER)
     assert browser.find(".user").text == "alice"
+    UserClient(server.host, *ALICE).delete_manifest(WEB, "1.6.2")
+    browser.go_to("nav a", text="Trash")
+    browser.enter(Keys.ENTER)
+    # The newest entry is the first.
+    browser.go_to("tbody form button")
+    browser.enter(Keys.SPACE)
+    assert "1.6.2" in tags(server)
     browser.go_to("footer button", text="Dark")
     browser.enter(Keys.SPACE)
     assert browser.find("html").get_attribute("data-theme") == "dark"
@@ -118,14 +150,15 @@ def test_user_signs_in_and_out_by_keyboard(browser):
     assert "alice" not in browser.text
 
 
-def test_user_signs_in_and_out_without_javascript(browser):
-    with browser.without_javascript():
-        browser.sign_in(*ALICE)
-        assert browser.find(".user").text == "alice"
-        browser.follow(browser.find("footer button[lang=zh]"))
-        assert browser.find("html").get_attribute("lang") == "zh"
-        browser.follow(browser.find(".who button"))
-        assert "alice" not in browser.text
+def test_user_restores_from_the_trash_and_signs_out_by_mouse(browser, server):
+    browser.open("_trash")
+    browser.find("#user").send_keys("alice")
+    browser.find("#password").send_keys("secret")
+    browser.follow(browser.find("form.narrow button"))
+    assert browser.path == "_trash"
+    delete_and_restore(browser, server, "1.6.1")
+    browser.follow(browser.find(".who button"))
+    assert "alice" not in browser.text
 
 
 def test_skip_link_leads_to_the_content(browser):

@@ -38,6 +38,11 @@ _FLAGS = (
     "--hide-scrollbars",
     "--remote-debugging-port=0",
 )
+_IS_FOCUSED = """
+const focused = document.activeElement;
+const name = focused.getAttribute("aria-label") || focused.textContent;
+return [focused.matches(arguments[0]) && name.includes(arguments[1]), getComputedStyle(focused).outlineStyle];
+"""
 _FIND_PROBLEMS = """
 const done = arguments[arguments.length - 1];
 const options = {resultTypes: ["violations"]};
@@ -61,7 +66,7 @@ class Browser:
         self.driver = driver
         self.root = f"http://{HOST}:{port}"
 
-    # Where the browser is
+    # The page and the window
 
     def open(self, path: str = "") -> None:
         """Open a page below `/ui/`."""
@@ -91,11 +96,16 @@ class Browser:
         self._cdp("Emulation.setEmulatedMedia", features=features)
         self._cdp("Network.setCookie", name="registry_language", value=language, url=f"{self.root}/ui/", path="/ui/")
 
+    def appear_as(self, host: str) -> None:
+        """Show another host name in the texts of the pages, as behind a proxy."""
+        self._cdp("Network.enable")
+        self._cdp("Network.setExtraHTTPHeaders", headers={"X-Forwarded-Host": host})
+
     def forget(self) -> None:
         """Remove all cookies."""
         self._cdp("Network.clearBrowserCookies")
 
-    # What a visitor does
+    # Actions of a visitor
 
     def find(self, selector: str) -> WebElement:
         """Return the first element of a CSS selector, as soon as there is one."""
@@ -106,9 +116,10 @@ class Browser:
         """Whether the page has an element."""
         return bool(self.driver.find_elements(By.CSS_SELECTOR, selector))
 
-    def link(self, text: str) -> WebElement:
-        """Return the link with this text."""
-        return self.driver.find_element(By.LINK_TEXT, text)
+    def link_that(self, text: str) -> WebElement:
+        """Return the first link of the content that contains a text."""
+        links = self.driver.find_elements(By.CSS_SELECTOR, "main a")
+        return next(link for link in links if text in link.text)
 
     def follow(self, element: WebElement) -> None:
         """Click an element, and wait for the page after it."""
@@ -127,10 +138,10 @@ class Browser:
         """
         for _ in range(_TABS_MAX):
             self.press(Keys.TAB)
-            focused = self.driver.switch_to.active_element
-            if focused.tag_name != "body" and self._matches(focused, selector) and text in self._name(focused):
-                assert focused.value_of_css_property("outline-style") != "none", f"the focus of {selector} is invisible"
-                return focused
+            is_there, outline = self.driver.execute_script(_IS_FOCUSED, selector, text)
+            if is_there:
+                assert outline != "none", f"the focus of {selector} is invisible"
+                return self.driver.switch_to.active_element
         raise AssertionError(f"Tab does not reach {selector} {text!r} in {self.driver.current_url}")
 
     def enter(self, *keys: str) -> None:
@@ -168,7 +179,7 @@ class Browser:
         finally:
             self._cdp("Emulation.setScriptExecutionDisabled", value=False)
 
-    # What a visitor must not meet
+    # Faults that a visitor must not meet
 
     def troubles(self) -> list[str]:
         """Return errors of the console (violations of the content security policy too) since the last call.
@@ -209,12 +220,6 @@ class Browser:
     def picture(self, path: Path) -> None:
         """Write a PNG file of the window."""
         self.driver.get_screenshot_as_file(str(path))
-
-    def _matches(self, element: WebElement, selector: str) -> bool:
-        return element in self.driver.find_elements(By.CSS_SELECTOR, selector)
-
-    def _name(self, element: WebElement) -> str:
-        return element.accessible_name or element.text
 
     def _log(self, kind: str) -> list[dict[str, Any]]:
         entries: list[dict[str, Any]] = self.driver.execute("getLog", {"type": kind})["value"]

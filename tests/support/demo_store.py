@@ -1,4 +1,4 @@
-"""Content that shows what the web page can do: platforms, signatures, many tags, hostile texts, and deleted tags."""
+"""Content that shows the features of the web page: platforms, signatures, many tags, and hostile texts."""
 
 import json
 import random
@@ -71,17 +71,22 @@ class DemoStore:
         host: address of the registry.
         user: a user who may do everything, and the password.
         layer_percent: size of the layers, in percent of their realistic size.
+        is_hostile: whether some content tries to break the page, by scripts and by long texts.
     """
 
-    def __init__(self, host: str, *, user: tuple[str, str] | None = None, layer_percent: int = 1) -> None:
-        self._client = _UserClient(host, *user) if user else RegistryClient(host)
+    def __init__(
+        self, host: str, *, user: tuple[str, str] | None = None, layer_percent: int = 1, is_hostile: bool = True
+    ) -> None:
+        self._client = UserClient(host, *user) if user else RegistryClient(host)
         self._layer_percent = layer_percent
+        self._is_hostile = is_hostile
 
     def fill(self) -> Index:
         """Push all content, and delete some of it; return the index that `NGINX` has under `latest`."""
         index = self._push_nginx()
         self._push_team()
-        self._push_hostile()
+        if self._is_hostile:
+            self._push_hostile()
         for tag in DELETED:
             self._client.push(WEB, tag, self._image(len(tag), labels={"branch": tag}))
             self._client.delete_manifest(WEB, tag)
@@ -128,9 +133,9 @@ class DemoStore:
             self._client.push(name, "1.0.0", self._image(30 + seed, labels={"team": name.partition("/")[0]}))
         chart = make_artifact(b"chart", artifact_type="application/vnd.cncf.helm.config.v1+json")
         self._client.push(CHART, "0.4.2", chart)
-        self._client.push(LONG, "a-tag-with-a-long-name-" + "x" * 100, self._image(40, labels={}))
 
     def _push_hostile(self) -> None:
+        self._client.push(LONG, "a-tag-with-a-long-name-" + "x" * 100, self._image(40, labels={}))
         image = self._image(50, labels=_HOSTILE_LABELS, steps=((SCRIPT, 1_000), ("RUN " + "x" * 5_000, 1_000)))
         self._push_tags(HOSTILE, image, ["latest", "v1"])
         self._refer(HOSTILE, image.manifest)
@@ -189,7 +194,7 @@ class DemoStore:
         return Image(Content(OCI_MANIFEST, _json(manifest)), (config, *layers), platform)
 
 
-class _UserClient(RegistryClient):
+class UserClient(RegistryClient):
     """A client that sends a password with each request."""
 
     def __init__(self, host: str, user: str, password: str) -> None:
