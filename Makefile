@@ -24,8 +24,8 @@ COVERAGE_CORE ?= 100
 COVERAGE_OVERALL ?= 95
 # Set to 1 (CI does) to turn a missing tool or server into a failure instead of a skip.
 REQUIRE_LIVE ?=
-# How many processes share the tests, a file at a time: two for each core, because many tests wait for servers.
-PROCESSES ?= 4
+# How many processes share the tests, a file at a time: more than two for each core, because many tests wait.
+PROCESSES ?= 5
 # The versions of Python that `make pythons` tests.
 PYTHONS ?= 3.11 3.12 3.13
 # More arguments for pytest, for example: make test PYTEST_ARGS='-k upload'

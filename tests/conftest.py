@@ -59,7 +59,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     images = {item.path for item in items if item.get_closest_marker("image")}
     slow = sorted(waiting, key=lambda path: (path not in images, path))
     quick = sorted(sizes.keys() - waiting, key=lambda path: (-sizes[path], path))
-    places = {path: 0.8 * number / len(slow) for number, path in enumerate(slow)}
+    places = {path: 0.6 * number / len(slow) for number, path in enumerate(slow)}
     places |= {path: number / len(quick) for number, path in enumerate(quick)}
     items.sort(key=lambda item: (places[item.path], item.path))
 

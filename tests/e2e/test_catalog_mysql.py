@@ -170,9 +170,7 @@ class TestOutage:
     def test_start_without_the_server(self, tmp_path: Path, database: Database, mariadb: MariaDbServer) -> None:
         make_repositories(tmp_path / "storage", ["old/a", "old/b"])
         mariadb.stop()
-        began = time.monotonic()
         with mysql_registries(tmp_path, database) as [server]:
-            assert time.monotonic() - began < 10
             assert_unavailable(catalog(server))
             push(RegistryClient(server.host), "new")
             assert_said_once(server, DEGRADED)

@@ -6,12 +6,15 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
+from tests.support.caches import until
 from tests.support.oci import Image, contents_of, digest_of, make_image
 from tests.support.processes import RegistryServer
 from tests.support.registry_client import Answer, RegistryClient
@@ -57,7 +60,7 @@ class Pusher:
             self._seed += 1
             try:
                 self._push(make_image(self._seed, layer_sizes=(200, 100_000)), f"v{self._seed}")
-            except OSError:
+            except (OSError, HTTPException):
                 return
 
     def _push(self, image: Image, tag: str) -> None:
@@ -75,9 +78,13 @@ def test_sigkill_loses_nothing_acknowledged(server: RegistryServer, registry: Re
     pushers = [Pusher(registry, f"killed/pusher-{number}", 1_000_000 * number) for number in range(PUSHERS)]
     for _ in range(KILL_ROUNDS):
         with ThreadPoolExecutor(PUSHERS) as pool:
+            before = [len(pusher.tags) for pusher in pushers]
             done = [pool.submit(pusher.push_until_killed) for pusher in pushers]
-            time.sleep(delays.uniform(0.2, 0.8))
-            server.kill()
+            try:
+                until(partial(have_pushed, pushers, before))
+                time.sleep(delays.uniform(0, 0.5))
+            finally:
+                server.kill()
         for future in done:
             future.result()
         server.start()
@@ -87,8 +94,12 @@ def test_sigkill_loses_nothing_acknowledged(server: RegistryServer, registry: Re
                 registry.get_blob(pusher.repository, digest)
             for tag, digest in pusher.tags.items():
                 assert registry.get_manifest(pusher.repository, tag).digest == digest
-    assert all(pusher.tags for pusher in pushers), "every pusher completed an image"
     assert_every_listed_tag_pulls(registry)
+
+
+def have_pushed(pushers: list[Pusher], before: list[int]) -> bool:
+    """Whether every pusher completed an image since it had so many."""
+    return all(len(pusher.tags) > count for pusher, count in zip(pushers, before, strict=True))
 
 
 def assert_every_listed_tag_pulls(registry: RegistryClient) -> None:
@@ -135,8 +146,8 @@ def test_upload_continues_after_sigkill_in_a_chunk(server: RegistryServer, regis
     location = registry.start_upload("killed/upload").header("Location")
     location = registry.append(location, blob[:100_000]).expect(202).header("Location")
 
-    with begin_patch(server, location, blob[100_000:300_000], encoding="length", announced=500_000):
-        time.sleep(0.3)
+    with begin_patch(server, location, blob[100_000:300_000], encoding="length", announced=500_000) as sent:
+        until(partial(is_read, sent))
         server.kill()
     server.start()
 
@@ -175,11 +186,12 @@ def test_sigterm_does_not_wait_beyond_the_drain_timeout(tmp_path: Path) -> None:
     with RegistryServer(tmp_path / "server", tmp_path / "storage", config=config) as server:
         registry = RegistryClient(server.host)
         location = registry.start_upload("stuck/upload").header("Location")
-        with begin_patch(server, location, b"x" * 1_000, encoding="length", announced=2_000):
-            time.sleep(0.3)
+        with begin_patch(server, location, b"x" * 1_000, encoding="length", announced=2_000) as sent:
+            until(partial(is_read, sent))
             began = time.monotonic()
             server.stop()
-            assert 0.5 < time.monotonic() - began < 5
+            # The default is 20 seconds.
+            assert 0.5 < time.monotonic() - began < 15
         server.start()
         wait_for_offset(registry, location, 1_000)
 
@@ -188,7 +200,8 @@ def test_idle_server_ends_at_once_on_sigterm(server: RegistryServer, registry: R
     registry.request("GET", "/v2/").expect(200)
     began = time.monotonic()
     assert server.stop() == 0
-    assert time.monotonic() - began < 3
+    # Much less than the time that requests may take to finish.
+    assert time.monotonic() - began < 15
 
 
 def test_same_content_pushed_by_many_at_once_succeeds(registry: RegistryClient) -> None:
@@ -223,6 +236,14 @@ def begin_patch(server: RegistryServer, location: str, data: bytes, *, encoding:
     return connection
 
 
+def is_read(connection: socket.socket) -> bool:
+    """Whether the server has read all that was sent on a connection."""
+    ports = [f":{end[1]:04X}" for end in (connection.getpeername(), connection.getsockname())]
+    rows = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
+    [waiting] = [row[4] for row in rows if row[1].endswith(ports[0]) and row[2].endswith(ports[1])]
+    return waiting.endswith(":00000000")
+
+
 def offset_of(status: Answer) -> int:
     """The number of bytes an upload holds, from its status; `0-0` stands for none and for one."""
     return int(status.header("Range").partition("-")[2]) + 1
@@ -230,7 +251,7 @@ def offset_of(status: Answer) -> int:
 
 def wait_for_offset(registry: RegistryClient, location: str, expected: int) -> Answer:
     """Ask for the status until the upload holds `expected` bytes: a cut is seen a little later."""
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     status = registry.request("GET", location).expect(204)
     while offset_of(status) != expected:
         assert time.monotonic() < deadline, f"the upload holds {offset_of(status)} bytes instead of {expected}"

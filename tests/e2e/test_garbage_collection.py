@@ -28,7 +28,7 @@ CLIENTS = 2
 def assert_sound(soak: Soak, servers: list[RegistryServer]) -> None:
     report = soak.run(seconds=SECONDS, clients=CLIENTS)
     assert report.errors == []
-    assert report.done["push"] > 5
+    assert report.done["push"] > 0
     logs = "".join(server.log() for server in servers)
     assert "garbage collected" in logs
     assert "Traceback" not in logs

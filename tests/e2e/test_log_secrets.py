@@ -7,9 +7,9 @@ import random
 import re
 import signal
 import socket
-import time
 import uuid
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -156,13 +156,16 @@ def test_ordinary_pushes_log_no_state_and_no_password(server: RegistryServer, re
     client.request("GET", "/auth/token?account=alice", headers={"Authorization": f"Basic {basic}"}).expect(200)
     client.request("GET", "/v2/", headers={"Authorization": f"Basic {basic}"}).expect(200)
     server.signal(signal.SIGHUP)
-    time.sleep(2)
+    for told in ("127.0.0.1:1", "hook", "catalog", "redis", "reload"):
+        wait_until(partial(is_logged, server, told))
     log = read_log()
     assert not has_canary(log)
     assert state[:20] not in log
-    for told in ("127.0.0.1:1", "hook", "catalog", "redis"):
-        assert told in server.log().lower(), told
     assert "_state=…" in log or r"_state=\u2026" in log
+
+
+def is_logged(server: RegistryServer, text: str) -> bool:
+    return text in server.log().lower()
 
 
 def test_each_request_is_one_log_line_whatever_it_contains(server: RegistryServer, read_log: Callable[[], str]) -> None:

@@ -70,7 +70,10 @@ class TestDockerRegistry(RegistryTargetContract):
 
 
 class CuttingProxy:
-    """Forwards connections to a registry, and cuts each one that has carried a number of bytes to the registry."""
+    """Forwards connections to a registry, and cuts each one that has carried a number of bytes to the registry.
+
+    The registry may read all of them before the client learns of the cut, so that both agree on what arrived.
+    """
 
     def __init__(self, port: int, *, cuts_after: int) -> None:
         self._backend = port
@@ -99,9 +102,14 @@ class CuttingProxy:
         self._writers += (writer, before)
         back = asyncio.create_task(self._pump(behind, writer))
         await self._pump(reader, before, is_counted=True)
+        back.cancel()
+        await asyncio.wait([back])
+        with contextlib.suppress(OSError):
+            before.write_eof()
+            while await behind.read(65_536):
+                pass
         for each in (writer, before):
             each.transport.abort()
-        await back
         self._open -= 1
 
     async def _pump(
@@ -137,8 +145,7 @@ async def test_a_blob_whose_connection_is_cut_again_and_again_is_sent_about_once
         # Assert
         assert pulled(server, Digest.of(content)) == content
         assert proxy.cuts >= 12
-        # A cut loses what the server has not stored yet, and a busy server is slow to store.
-        assert proxy.bytes_sent < 1.5 * len(content)
+        assert proxy.bytes_sent < 1.01 * len(content)
 
 
 async def test_a_registry_that_loses_interrupted_uploads_gets_the_blob_again(

