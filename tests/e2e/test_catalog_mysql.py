@@ -182,12 +182,12 @@ class TestOutage:
 
     def test_server_that_never_answers_does_not_delay_the_start(self, tmp_path: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as silent:
-            dsn = f"u:p@tcp(127.0.0.1:{silent.getsockname()[1]})/d?timeout=12s"
-            began = time.monotonic()
-            with registries(tmp_path, {"SEARCH_BACKEND": "mysql", "SEARCH_BACKEND_MYSQL": dsn}) as [server]:
-                assert time.monotonic() - began < 12
-                push(RegistryClient(server.host), "a")
-                assert_unavailable(catalog(server))
+            dsn = f"u:p@tcp(127.0.0.1:{silent.getsockname()[1]})/d?timeout=60s"
+            with registries(tmp_path, {"SEARCH_BACKEND": "mysql", "SEARCH_BACKEND_MYSQL": dsn}):
+                connection, _ = silent.accept()
+                with connection, pytest.raises(BlockingIOError):
+                    # The registry serves, and still waits for an answer on it.
+                    connection.recv(1, socket.MSG_DONTWAIT)
 
 
 def test_replicas_start_and_push_on_one_table(tmp_path: Path, database: Database) -> None:

@@ -30,6 +30,7 @@ from entrypoints.observability.health import Check, CheckFailedError, Health
 from entrypoints.observability.peers import Peers
 from entrypoints.observability.readiness import Readiness
 from entrypoints.observability.runtime_folder import RuntimeFolder
+from tests.support.quiet import settle
 
 FAST = 0.01
 BLOCKED = (
@@ -264,7 +265,7 @@ async def test_tcp_check_connects_to_the_port(services):
     )
     async with watched(services, tcp=checks) as health:
         await wait_for(lambda: health.failures)
-        await asyncio.sleep(5 * FAST)
+        await settle()
         assert dict(health.failures) == {"127.0.0.1:1": "connection to 127.0.0.1:1 failed"}
     server.close()
     await server.wait_closed()

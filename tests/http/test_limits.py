@@ -12,6 +12,7 @@ from core.model.digest import Digest
 from entrypoints.http.middleware.limits import TokenBuckets
 from tests.http.conftest import error_codes
 from tests.support.guarded_server import with_limits
+from tests.support.quiet import settle
 
 
 class Clock:
@@ -112,7 +113,7 @@ async def test_concurrent_requests_are_bounded(guarded):
 async def test_concurrent_connections_are_bounded(guarded):
     server = await guarded(with_limits(connections=2))
     held = [await server.connect() for _ in range(2)]
-    await asyncio.sleep(0.05)
+    await settle()
     answer = await server.exchange(b"")
     assert answer.startswith(b"HTTP/1.1 503 ")
     assert b"TOOMANYREQUESTS" in answer

@@ -15,6 +15,7 @@ from core.model.names import RepositoryName
 from entrypoints.http.connection.fastpath import protocol
 from tests.http.conftest import open_app
 from tests.support.guarded_server import run_guarded, with_limits
+from tests.support.quiet import settle
 from tests.support.streams import payload
 
 HOST = b"Host: a\r\n"
@@ -183,12 +184,12 @@ async def test_unfinished_heads_share_a_bound(guarded, monkeypatch):
     opened = [await server.connect() for _ in range(5)]
     for _, writer in opened:
         writer.write(b"GET /v2/ HTTP/1.1\r\n" + HOST + b"".join(b"X-%d: %b\r\n" % (n, b"v" * 8000) for n in range(7)))
-        await asyncio.sleep(0.05)
+        await settle()
     refused = [parse(await asyncio.wait_for(reader.read(), 60))[0] for reader, _ in opened[3:4]]
     assert refused == [503]
     for _, writer in opened:
         writer.close()
-    await asyncio.sleep(0.05)
+    await settle()
     # The bytes of closed connections count no more.
     assert b" 200 " in await server.exchange(b"GET /v2/ HTTP/1.1\r\n" + HOST + b"X: " + b"v" * 8000 + b"\r\n\r\n")
 
@@ -299,7 +300,7 @@ async def test_half_closed_idle_connection_is_closed(guarded):
         writer.write(sent)
         if sent.endswith(b"\r\n\r\n"):
             await reader.readuntil(b"\r\n\r\n")
-            await asyncio.sleep(0.05)
+            await settle()
         writer.write_eof()
         await asyncio.wait_for(reader.read(), 60)
         writer.close()
@@ -319,7 +320,7 @@ async def test_tls_handshake_on_the_plain_port_is_logged_once(guarded, caplog):
     server = await guarded()
     with contextlib.suppress(ssl.SSLError, ConnectionError):
         await server.connect(ssl.create_default_context())
-    await asyncio.sleep(0.2)
+    await settle()
     lines = [record.getMessage() for record in caplog.records if record.name.startswith("entrypoints")]
     [line] = [line for line in lines if line.startswith("rejected")]
     assert "the client started TLS on a port for plain HTTP" in line

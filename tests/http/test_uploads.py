@@ -10,6 +10,7 @@ from core.model.digest import Digest
 from core.model.names import RepositoryName
 from core.store import layout
 from tests.http.conftest import error_codes
+from tests.support.quiet import settle
 from tests.support.streams import payload
 
 CONTENT = payload(100_000)
@@ -217,7 +218,7 @@ async def test_cut_connection_keeps_what_arrived(api):
     target = location.removeprefix(api.root)
     writer.write(f"PATCH {target} HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n".encode() + CONTENT[:60_000])
     await writer.drain()
-    await asyncio.sleep(0.1)
+    await settle()
     writer.close()
     await writer.wait_closed()
     assert reader.at_eof() or await reader.read() == b""

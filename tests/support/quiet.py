@@ -22,6 +22,13 @@ async def quiet() -> None:
     raise AssertionError("the tasks wake each other without an end")
 
 
+async def settle() -> None:
+    """Let servers and clients of this event loop read what was sent, however slow the machine is."""
+    for _ in range(20):
+        # The loop looks at its sockets once in each.
+        await asyncio.sleep(0.003)
+
+
 def _callbacks(loop: asyncio.AbstractEventLoop) -> "deque[Any]":
     """Return the due callbacks from a private attribute of asyncio's own loop; there is no public equivalent."""
     callbacks = getattr(loop, "_ready", None)
