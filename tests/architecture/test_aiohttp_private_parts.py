@@ -5,6 +5,7 @@ import importlib
 import inspect
 import textwrap
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import aiohttp
@@ -44,9 +45,11 @@ def private_names(tree: ast.AST) -> Iterator[str]:
             yield name
 
 
-AIOHTTP_NAMES = {
-    name for path in Path(aiohttp.__file__).parent.glob("*.py") for name in private_names(ast.parse(path.read_text()))
-}
+@cache
+def aiohttp_names() -> set[str]:
+    """Return all private names of aiohttp."""
+    modules = Path(aiohttp.__file__).parent.glob("*.py")
+    return {name for path in modules for name in private_names(ast.parse(path.read_text()))}
 
 
 def product_modules() -> list[Path]:
@@ -74,7 +77,7 @@ def imported_from_private_modules(tree: ast.AST) -> Iterator[str]:
 
 def read_from_other_objects(tree: ast.AST) -> Iterator[str]:
     for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute) and node.attr in AIOHTTP_NAMES:
+        if isinstance(node, ast.Attribute) and node.attr in aiohttp_names():
             owner = node.value.id if isinstance(node.value, ast.Name) else ""
             if owner not in {"self", "cls"}:
                 yield node.attr

@@ -2,6 +2,7 @@
 
 import ast
 import sys
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tests.architecture.test_lock_file import closure, read_lock, read_project, runtime_packages
+from tests.support.statements import statements
 from tests.support.tools import REPOSITORY_ROOT
 
 OWN = {"core", "adapters", "config", "entrypoints"}
@@ -17,7 +19,7 @@ OWN = {"core", "adapters", "config", "entrypoints"}
 def imported_packages(file: Path) -> set[str]:
     """The first components of all absolute imports of a file."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(file.read_text())):
+    for node in statements(file.read_text()):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -25,6 +27,7 @@ def imported_packages(file: Path) -> set[str]:
     return {name.partition(".")[0] for name in names}
 
 
+@cache
 def foreign_packages() -> set[str]:
     files = [file for folder in OWN for file in (REPOSITORY_ROOT / folder).rglob("*.py")]
     return set().union(*map(imported_packages, files)) - OWN - set(sys.stdlib_module_names)

@@ -3,6 +3,7 @@
 import ast
 import tomllib
 
+from tests.support.statements import statements
 from tests.support.tools import REPOSITORY_ROOT
 
 PRODUCT = {"core", "adapters", "config", "entrypoints"}
@@ -12,7 +13,7 @@ def private_imports(source: str) -> list[str]:
     """Return the private names that a module imports from the product."""
     return [
         f"{node.module}.{alias.name}"
-        for node in ast.walk(ast.parse(source))
+        for node in statements(source)
         if isinstance(node, ast.ImportFrom) and node.module and node.module.partition(".")[0] in PRODUCT
         for alias in node.names
         if alias.name.startswith("_")
