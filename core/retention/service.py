@@ -82,6 +82,11 @@ class RetentionService:
         """Whether any rules are configured."""
         return bool(self._rules)
 
+    @property
+    def rules(self) -> Sequence[RetentionRule]:
+        """The configured rules; reasons count them from 1."""
+        return self._rules
+
     async def plans(self, *, merges_pulls: bool) -> AsyncIterator[RetentionPlan]:
         """Yield the decisions for each repository with tags to which a rule applies, by ascending name.
 

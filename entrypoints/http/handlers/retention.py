@@ -23,6 +23,30 @@ PULLS_SECONDS: Final = 60.0
 """How long the records of pulls, which may be many objects, are used again."""
 
 
+class RecentPulls:
+    """The records of pulls, which are read again once they are old.
+
+    Args:
+        retention: reads the records.
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, retention: RetentionService, *, clock: Callable[[], float]) -> None:
+        self._retention = retention
+        self._clock = clock
+        self._reading = asyncio.Lock()
+        self._read_at = float("-inf")
+        self._pulls: Pulls | None = None
+
+    async def read(self) -> Pulls | None:
+        """Return the last pulls, at most `PULLS_SECONDS` old (see `RetentionService.known_pulls`)."""
+        async with self._reading:
+            if self._clock() - self._read_at > PULLS_SECONDS:
+                self._pulls = await self._retention.known_pulls()
+                self._read_at = self._clock()
+            return self._pulls
+
+
 class RetentionHandlers:
     """Handlers for the plan of retention.
 
@@ -35,26 +59,16 @@ class RetentionHandlers:
     def __init__(self, retention: RetentionService, *, urls: UrlBuilder, clock: Callable[[], float]) -> None:
         self._retention = retention
         self._urls = urls
-        self._clock = clock
-        self._reading = asyncio.Lock()
-        self._read_at = float("-inf")
-        self._pulls: Pulls | None = None
+        self._pulls = RecentPulls(retention, clock=clock)
 
     async def list(self, request: web.Request, _target: Target) -> web.StreamResponse:
         """Show the plans of all repositories to which a rule applies."""
         n, last = parse_page_size(request.query.get("n")), request.query.get("last", "")
-        page = await self._retention.page(await self._known_pulls(), n=n, after=last)
+        page = await self._retention.page(await self._pulls.read(), n=n, after=last)
         headers = self._urls.pages_around(request, following=page.last or None, n=n)
         return revalidated(request, {"repositories": [plan_document(plan) for plan in page.plans]}, headers)
 
     async def get(self, request: web.Request, target: Target) -> web.StreamResponse:
         """Show the plan of one repository."""
         name = RepositoryName(target.name)
-        return revalidated(request, plan_document(await self._retention.plan(name, await self._known_pulls())), {})
-
-    async def _known_pulls(self) -> Pulls | None:
-        async with self._reading:
-            if self._clock() - self._read_at > PULLS_SECONDS:
-                self._pulls = await self._retention.known_pulls()
-                self._read_at = self._clock()
-            return self._pulls
+        return revalidated(request, plan_document(await self._retention.plan(name, await self._pulls.read())), {})

@@ -7,6 +7,7 @@ from entrypoints.web.locations import Page
 from entrypoints.web.sessions import Sessions
 from entrypoints.web.views.overview import OverviewViews
 from entrypoints.web.views.preferences import PreferenceViews
+from entrypoints.web.views.retention import RetentionViews
 from entrypoints.web.views.signing import SigningViews
 from entrypoints.web.views.trash import TrashViews
 from entrypoints.web.visits import View
@@ -19,4 +20,5 @@ def all_views(parts: SiteParts, sessions: Sessions) -> Mapping[tuple[Page, str],
         **SigningViews(parts, sessions).views(),
         **PreferenceViews().views(),
         **TrashViews(parts).views(),
+        **RetentionViews(parts).views(),
     }

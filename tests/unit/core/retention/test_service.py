@@ -256,3 +256,8 @@ async def test_plan_of_one_repository_equals_that_of_all(storage, time):
     for name in (NAME, RepositoryName("unknown")):
         with pytest.raises(NameUnknownError):
             await registry.retention.plan(name, None)
+
+
+def test_rules_are_those_of_the_configuration(storage):
+    rules = (RetentionRule(keep_last=1), RetentionRule(keep_last=2))
+    assert registry_of(storage, *rules).retention.rules == rules
