@@ -10,6 +10,7 @@ from entrypoints.web.views.preferences import PreferenceViews
 from entrypoints.web.views.retention import RetentionViews
 from entrypoints.web.views.signing import SigningViews
 from entrypoints.web.views.trash import TrashViews
+from entrypoints.web.views.verification import VerificationViews
 from entrypoints.web.visits import View
 
 
@@ -21,4 +22,5 @@ def all_views(parts: SiteParts, sessions: Sessions) -> Mapping[tuple[Page, str],
         **PreferenceViews().views(),
         **TrashViews(parts).views(),
         **RetentionViews(parts).views(),
+        **VerificationViews(parts).views(),
     }
