@@ -5,7 +5,7 @@ from functools import partial
 from typing import Final
 
 from config.settings import Settings
-from core.coordination.read_only import ReadOnlySwitch
+from core.coordination.read_only import ReadOnly, ReadOnlySwitch
 from core.errors import ReadOnlyError, UnsupportedError
 from entrypoints.http.routes import Right
 
@@ -39,6 +39,13 @@ class RuntimeFlags:
     def is_read_only(self) -> bool:
         """Whether writes are refused, by the last known state, without reading the store; for metrics."""
         return Right.WRITE in self._forbidden or self._read_only.is_on
+
+    @property
+    def read_only_reason(self) -> str:
+        """The reason for which writes are refused, by the last known state; empty if nobody gave one."""
+        mode = self._read_only.mode
+        given = mode.reason if mode and mode.reason != ReadOnly().reason else ""
+        return given or self._configured_reason or ""
 
     @property
     def configured_reason(self) -> str | None:

@@ -30,8 +30,8 @@ class ReadOnlyHandlers:
     async def put(self, request: web.Request, _target: Target) -> web.StreamResponse:
         """Make all replicas read-only."""
         document = await read_document(request, {"reason": str, "duration": str})
-        reason = _reason(document.get("reason"))
-        seconds = _seconds(document.get("duration"))
+        reason = parse_reason(document.get("reason"))
+        seconds = parse_seconds(document.get("duration"))
         request[AUDIT_REASON] = reason
         by = request[CALLER].principal.name
         mode = ReadOnly(reason=reason, by=by, seconds=seconds, id=uuid.uuid4().hex)
@@ -49,7 +49,12 @@ class ReadOnlyHandlers:
         return read_only_document(switch, configured=self._flags.configured_reason)
 
 
-def _reason(text: str | None) -> str:
+def parse_reason(text: str | None) -> str:
+    """Return a reason as it is stored; the default if there is none.
+
+    Raises:
+        InvalidInputError: it is empty or too long.
+    """
     if text is None:
         return ReadOnly().reason
     if not text.strip() or len(text) > REASON_LENGTH_MAX:
@@ -57,7 +62,12 @@ def _reason(text: str | None) -> str:
     return text.strip()
 
 
-def _seconds(text: str | None) -> float | None:
+def parse_seconds(text: str | None) -> float | None:
+    """Return a duration such as `1h30m` in seconds; None if there is none.
+
+    Raises:
+        InvalidInputError: it is no duration.
+    """
     try:
         return None if text is None else parse_span(text)
     except ValueError as error:

@@ -7,6 +7,7 @@ from entrypoints.web.locations import Page
 from entrypoints.web.sessions import Sessions
 from entrypoints.web.views.overview import OverviewViews
 from entrypoints.web.views.preferences import PreferenceViews
+from entrypoints.web.views.read_only import ReadOnlyViews
 from entrypoints.web.views.retention import RetentionViews
 from entrypoints.web.views.signing import SigningViews
 from entrypoints.web.views.trash import TrashViews
@@ -23,4 +24,5 @@ def all_views(parts: SiteParts, sessions: Sessions) -> Mapping[tuple[Page, str],
         **TrashViews(parts).views(),
         **RetentionViews(parts).views(),
         **VerificationViews(parts).views(),
+        **ReadOnlyViews(parts).views(),
     }
