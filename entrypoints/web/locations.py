@@ -27,6 +27,7 @@ class Page(Enum):
     COLLECTION = "_collection"
     READ_ONLY = "_read-only"
     ACTIVITY = "_activity"
+    NOTIFICATIONS = "_notifications"
     SIGN_IN = "_sign-in"
     SIGN_OUT = "_sign-out"
     PREFERENCES = "_preferences"

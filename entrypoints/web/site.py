@@ -149,6 +149,7 @@ class Site:
             "form_token": self._sessions.form_token(visit.session),
             "can_sign_in": self._accounts is not None,
             "is_read_only": self._parts.flags.is_read_only,
+            "has_notifications": bool(self._parts.operations.endpoint_names()),
             "read_only_reason": self._parts.flags.read_only_reason,
             "host": visit.request[CLIENT].host or "localhost",
             "is_tls": visit.request[CLIENT].scheme == "https",

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from entrypoints.http.site import SiteParts
 from entrypoints.web.locations import Page
 from entrypoints.web.sessions import Sessions
+from entrypoints.web.views.notifications import NotificationViews
 from entrypoints.web.views.overview import OverviewViews
 from entrypoints.web.views.preferences import PreferenceViews
 from entrypoints.web.views.read_only import ReadOnlyViews
@@ -25,4 +26,5 @@ def all_views(parts: SiteParts, sessions: Sessions) -> Mapping[tuple[Page, str],
         **RetentionViews(parts).views(),
         **VerificationViews(parts).views(),
         **ReadOnlyViews(parts).views(),
+        **NotificationViews(parts).views(),
     }
