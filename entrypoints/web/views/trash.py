@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from core.errors import BlobUnknownError, DeniedError, ManifestUnknownError, NameUnknownError
+from core.errors import BlobUnknownError, CachedRepositoryError, DeniedError, ManifestUnknownError, NameUnknownError
 from core.model.access import ADMINISTRATION, Action, repository_access
 from core.model.names import RepositoryName
 from core.ports.audit_log import AuditAction
@@ -81,7 +81,10 @@ class TrashViews:
         name, entry = visit.location.name, visit.location.reference
         visit.request[AUDIT_ACTION] = AuditAction.TRASH_RESTORE
         visit.request[TARGET] = Target(Resource.REPOSITORY_TRASH_ENTRY, name, entry)
-        return await self._restore(visit, _require_push(visit))
+        repository = _require_push(visit)
+        if (origin := self._parts.origins.find(repository)) is not None:
+            raise CachedRepositoryError(f"this repository is a cache of {origin.upstream.name} and only for pulls")
+        return await self._restore(visit, repository)
 
     async def _list(self, visit: Visit, name: RepositoryName | None, *, wanted: str = "") -> Answer:
         if visit.location.reference:
@@ -95,6 +98,7 @@ class TrashViews:
             "page": page,
             "expires_at": self._trash.expires_at,
             "is_on": self._trash.is_on,
+            "is_cached": bool(visit.location.name) and name is not None and self._parts.origins.is_cached(name),
             "is_invalid": is_invalid,
             "name": visit.location.name,
             "wanted": wanted,

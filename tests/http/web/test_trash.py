@@ -5,12 +5,15 @@ from urllib.parse import quote
 
 import pytest
 
+from adapters.upstream.memory import InMemoryUpstream
 from config.settings import AuditSettings, Settings, StorageSettings
 from core.coordination.read_only import ReadOnly, switch_on
 from core.model.access import Rule
 from core.model.digest import Digest
 from core.model.names import RepositoryName, Tag
 from core.ports.audit_log import AuditAction
+from core.pull_through.origins import Origins
+from core.pull_through.rules import UpstreamRules
 from core.registry.manifest_references import ManifestPolicy
 from core.store import layout
 from core.store.links import RemovedLink
@@ -184,6 +187,19 @@ async def test_read_only_registry_restores_nothing(api, visitor, services):
     await visitor.open("_trash")
     page = await visitor.send(form)
     assert page.status in {404, 405}
+
+
+async def test_users_of_a_cached_repository_restore_nothing(start, services):
+    """As over the API: only pulls change a cached repository."""
+    origins = Origins([(UpstreamRules(prefix="hub"), InMemoryUpstream("docker.io"))])
+    visitor = Visitor(await start(origins=origins))
+    entry = await record(services, name="hub/library/app")
+    page = await visitor.open("hub/library/app/_removed")
+    assert "v1" in page.text
+    assert not page.has_form(f"hub/library/app/_removed/{entry}")
+    token = dict(page.form("_preferences").fields)["form_token"]
+    page = await visitor.post(f"hub/library/app/_removed/{entry}", [("form_token", token)])
+    assert (page.status, "a cache of docker.io" in page.text) == (405, True)
 
 
 async def test_operators_see_the_trash_of_all_and_pushers_that_of_their_repositories(with_users, services):
