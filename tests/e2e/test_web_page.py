@@ -24,7 +24,7 @@ RULES = [
     {"who": ["bob"], "repositories": ["team/**"], "actions": ["pull", "push", "catalog"]},
 ]
 OF_A_VISITOR = ("", "_sign-in", "_nothing", "private/payments")
-OF_THE_REGISTRY = ("", "_trash", "_trash?repository=nothing")
+OF_THE_REGISTRY = ("", "_trash", "_trash?repository=nothing", "_retention", "_verification", "_read-only")
 
 
 @pytest.fixture(scope="module")
