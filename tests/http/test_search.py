@@ -89,6 +89,12 @@ async def test_pages_are_short_when_much_is_opened(api):
         [f"r{number:02}:v1" for number in range(30, OPENED_MAX + 1)],
     ]
     assert await search(api, "tag:v2") == [[], []]
+    for text in ("tag:v1", "tag:v2"):
+        first, headers = await get(api, URL, q=text, n=30)
+        following = links_of(headers["Link"])["next"]
+        _, after = await get(api, following)
+        again, _ = await get(api, links_of(after["Link"])["prev"])
+        assert again == first
 
 
 @pytest.mark.parametrize(
