@@ -130,6 +130,22 @@ class ManifestSummaries:
                 await self._build_missing(name, shelf, digests, _Budget(built_max))
         return {digest: shelf.summaries[digest] for digest in digests if digest in shelf.summaries}
 
+    async def holds(self, name: RepositoryName, digest: Digest) -> bool:
+        """Return whether a repository holds a manifest. One request."""
+        return await self._links.stands(layout.revision_link(name, digest), digest)
+
+    async def read_blob(self, name: RepositoryName, digest: Digest, *, size_max: int) -> bytes | None:
+        """Return a blob of a repository, as `SummaryService.read_blob`."""
+        target = await self._links.read(layout.layer_link(name, digest))
+        if target is None:
+            return None
+        try:
+            content = await self._storage.read(layout.blob_data(target), limit=size_max)
+        except (ObjectNotFoundError, ObjectTooLargeError):
+            return None
+        actual = await self._process(len(content), Digest.of, content, digest.algorithm)
+        return content if actual == digest else None
+
     async def store(self, name: RepositoryName, needed: Collection[Digest]) -> None:
         """Store the summaries of these manifests and of all that belong to them, if there are new ones.
 

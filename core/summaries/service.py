@@ -101,6 +101,17 @@ class SummaryService:
         """
         return await self._details.describe(name, digests, built_max=built_max)
 
+    async def holds(self, name: RepositoryName, digest: Digest) -> bool:
+        """Return whether a repository holds a manifest, now and in the store. One request."""
+        return await self._details.holds(name, digest)
+
+    async def read_blob(self, name: RepositoryName, digest: Digest, *, size_max: int) -> bytes | None:
+        """Return a blob that a repository holds, for a page; no upstream is asked. Two requests.
+
+        None if the repository does not hold it, if it is larger than `size_max`, and if it is damaged.
+        """
+        return await self._details.read_blob(name, digest, size_max=size_max)
+
     async def repository(self, name: RepositoryName, *, built_max: int = BUILT_MAX) -> RepositorySummary:
         """Return the summary of a repository.
 

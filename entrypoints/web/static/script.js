@@ -16,10 +16,10 @@ function copy(text) {
   return Promise.resolve();
 }
 
-for (const button of document.querySelectorAll("[data-copy]")) {
+for (const button of document.querySelectorAll("[data-copy], [data-copy-from]")) {
   button.hidden = false;
   button.addEventListener("click", async () => {
-    await copy(button.dataset.copy);
+    await copy(button.dataset.copy ?? document.getElementById(button.dataset.copyFrom).textContent);
     button.dataset.done = "true";
     setTimeout(() => delete button.dataset.done, 1500);
   });

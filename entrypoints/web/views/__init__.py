@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from entrypoints.http.site import SiteParts
 from entrypoints.web.locations import Page
 from entrypoints.web.sessions import Sessions
+from entrypoints.web.views.image import ImageViews
 from entrypoints.web.views.notifications import NotificationViews
 from entrypoints.web.views.overview import OverviewViews
 from entrypoints.web.views.preferences import PreferenceViews
@@ -20,6 +21,7 @@ def all_views(parts: SiteParts, sessions: Sessions) -> Mapping[tuple[Page, str],
     """Return the view of each kind of page and each method."""
     return {
         **OverviewViews(parts).views(),
+        **ImageViews(parts).views(),
         **SigningViews(parts, sessions).views(),
         **PreferenceViews().views(),
         **TrashViews(parts).views(),
