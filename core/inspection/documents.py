@@ -1,9 +1,10 @@
-"""Bounded reading of JSON documents that anybody may have pushed: a wrong type becomes an empty value."""
+"""Bounded reading of JSON documents that any client may have pushed: a wrong type becomes an empty value."""
 
 import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Final, Generic, TypeVar
 
 from core.model.manifest import has_too_many_parts, sendable
@@ -18,6 +19,9 @@ DOCUMENT_LENGTH_MAX: Final = 40_000
 """Maximum length of a document that is shown as text."""
 _FORMATTED_BYTES_MAX: Final = 1024 * 1024
 """A larger document is shown as it was pushed."""
+
+_YEARS: Final = (1970, 9000)
+"""A build tool that sets no time writes a year outside."""
 
 T = TypeVar("T")
 
@@ -95,9 +99,18 @@ def as_size(value: object) -> int:
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**63 else 0
 
 
+def as_time(value: object) -> datetime | None:
+    """Return a time of a document (RFC 3339), UTC-aware; None for any other value, and for extreme years."""
+    try:
+        time = datetime.fromisoformat(value if isinstance(value, str) else "")
+        return time.astimezone(UTC) if time.tzinfo and _YEARS[0] < time.year < _YEARS[1] else None
+    except ValueError:
+        return None
+
+
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A document as text for people."""
+    """A document as readable text."""
 
     text: str
     is_cut: bool

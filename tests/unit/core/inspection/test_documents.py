@@ -1,6 +1,7 @@
 """Bounded reading of hostile JSON documents."""
 
 import json
+from datetime import UTC, datetime
 
 import pytest
 
@@ -16,6 +17,7 @@ from core.inspection.documents import (
     as_size,
     as_text,
     as_texts,
+    as_time,
     formatted,
     read_object,
     take,
@@ -84,3 +86,12 @@ def test_documents_with_too_many_parts_are_shown_as_they_are(monkeypatch):
     content = b'{"a":1}'
     monkeypatch.setattr(documents, "_FORMATTED_BYTES_MAX", 3)
     assert formatted(content).text == '{"a":1}'
+
+
+def test_times_are_read():
+    assert as_time("2026-01-02T03:04:05+01:00") == datetime(2026, 1, 2, 2, 4, 5, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("value", [None, 7, "", "x", "2026-01-02", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59-12:00"])
+def test_other_values_are_no_times(value):
+    assert as_time(value) is None
