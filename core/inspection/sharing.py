@@ -1,4 +1,4 @@
-"""The layers of an image that other images of its repository have too."""
+"""The layers of an image that other images of its repository have too, and the indexes that contain the image."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +30,8 @@ class SharedLayers:
     """The layers that an image shares, by their digests."""
 
     by_layer: Mapping[str, Sharing]
+    within: Sharing | None
+    """The tags of the indexes that contain the image; None if there are none."""
     is_complete: bool
     """Whether the image was compared with all tags of the repository."""
 
@@ -47,7 +49,13 @@ async def find_shared(
         tags.setdefault(state.digest, []).append(tag)
     compared = list(tags)[:MANIFESTS_MAX]
     known = await summaries.describe(view.name, compared, built_max=_BUILT_MAX)
-    return SharedLayers(shared_layers(image, layers, known, tags), is_complete=len(known) == len(tags))
+    indexes = [digest for digest, summary in known.items() if digest != image and image in summary.contents]
+    within = [tag for digest in tags if digest in indexes for tag in tags[digest]]
+    return SharedLayers(
+        by_layer=shared_layers(image, layers, known, tags),
+        within=_sharing(within) if within else None,
+        is_complete=len(known) == len(tags),
+    )
 
 
 def shared_layers(
@@ -74,4 +82,8 @@ def shared_layers(
             continue
         for layer in wanted.intersection(summary.contents):
             found.setdefault(layer, []).extend(of_manifest)
-    return {layer: Sharing(each[:_TAGS_SHOWN], len(each)) for layer, each in found.items()}
+    return {layer: _sharing(each) for layer, each in found.items()}
+
+
+def _sharing(tags: Sequence[Tag]) -> Sharing:
+    return Sharing(tags[:_TAGS_SHOWN], len(tags))

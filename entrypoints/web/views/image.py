@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from core.errors import ManifestUnknownError
-from core.inspection.service import Inspector
+from core.inspection.referrers import ReferrerTrees
+from core.inspection.service import Inspector, Shape
+from core.inspection.sharing import find_shared
 from core.model.artifact_types import kind_of
 from core.model.digest import Digest
 from core.model.manifest import StoredManifest
@@ -28,6 +30,7 @@ class ImageViews:
         self._registry = parts.registry
         self._urls = parts.urls
         self._origins = parts.origins
+        self._trees = ReferrerTrees(parts.registry.referrers.page)
         self._inspector = Inspector(parts.registry.summaries, self._manifest, offload=asyncio.to_thread)
 
     def views(self) -> Mapping[tuple[Page, str], View]:
@@ -49,7 +52,8 @@ class ImageViews:
     async def show_manifest(self, visit: Visit) -> Answer:
         """Show a manifest.
 
-        A view of the repository, at most one listing of pulls, and the requests of `Inspector.inspect`.
+        A view of the repository, at most one listing of pulls, and the requests of `Inspector.inspect`,
+        `ReferrerTrees.tree` and `find_shared`.
         """
         name, digest = visit.require_pull(), Digest(visit.location.reference)
         return await self._show(visit, await self._registry.summaries.view(name), digest, None)
@@ -60,6 +64,10 @@ class ImageViews:
         pulls = await self._registry.summaries.last_pulls(name)
         tags = [each for each, state in view.tags.items() if state.digest == digest]
         origin = self._origins.find(name)
+        layers = [layer.digest for layer in found.layers] if found.shape is Shape.IMAGE else []
+        shared = await find_shared(self._registry.summaries, view, digest, layers)
+        # Each question about a cached repository is one to its upstream.
+        tree = await self._trees.tree(view, digest, is_nested=origin is None)
         values: dict[str, Any] = {
             "name": name,
             "tag": tag,
@@ -68,6 +76,8 @@ class ImageViews:
             "tags": tags[:_TAGS_SHOWN],
             "more_tags": max(len(tags) - _TAGS_SHOWN, 0),
             "image": found,
+            "referrers": tree,
+            "shared": shared,
             "kind_of": kind_of,
             "quoted": shlex.join,
             "pulled_at": pulls.get(digest),

@@ -5,10 +5,15 @@ from typing import Any
 
 import pytest
 
+from adapters.upstream.memory import InMemoryUpstream
 from core.model.digest import Digest
 from core.model.media_types import OCI_INDEX, OCI_MANIFEST
-from core.model.names import RepositoryName
+from core.model.names import RepositoryName, Tag
+from core.pull_through.origins import Origins
+from core.pull_through.rules import UpstreamRules
 from core.store import layout
+from core.store.links import Links
+from core.store.tag_links import TagLinks
 from entrypoints.web.rendering import load_catalog
 from tests.http.conftest import Api
 from tests.http.web.conftest import Visitor
@@ -184,3 +189,73 @@ async def test_the_page_is_chinese(visitor):
     assert LAYER_MEDIA_TYPE in page.text
     assert CONFIG_MEDIA_TYPE in page.text
     assert load_catalog("zh").get("Layers").string == "层"  # type: ignore[union-attr]
+
+
+async def attach(api: Api, name: str, subject: bytes, artifact_type: str, **annotations: str) -> bytes:
+    """Push an artifact that refers to a manifest, and return it."""
+    await api.push_blob(name, b"{}")
+    artifact = image_manifest(
+        b"{}", subject=descriptor(subject, OCI_MANIFEST), artifactType=artifact_type, annotations=annotations
+    )
+    await push(api, name, "", artifact)
+    return artifact
+
+
+async def test_referrers_are_a_tree_under_common_names(visitor):
+    api = visitor.api
+    image = await push_image(api, "team/app", "v1", b"layer")
+    sbom = await attach(api, "team/app", image, "application/spdx+json", note=SCRIPT)
+    signature = await attach(api, "team/app", sbom, "application/vnd.cncf.notary.signature")
+    other = await attach(api, "team/app", image, "application/vnd.example.report")
+    tag = f"sha256-{Digest.of(image).encoded}.sig"
+    await push_image(api, "team/app", tag, b"signature")
+    page = await visitor.open("team/app/_tags/v1")
+    for text in ("SBOM (SPDX)", "Signature (Notation)", "application/vnd.example.report", "Signature (Cosign)", tag):
+        assert text in page.text
+    assert "has a signature" in page.text
+    for each in (sbom, signature, other):
+        assert f"/ui/team/app/_manifests/{Digest.of(each)}" in page.links
+    page = await visitor.open(f"team/app/_manifests/{Digest.of(sbom)}")
+    assert f"/ui/team/app/_manifests/{Digest.of(image)}" in page.links
+    assert SCRIPT in page.text
+    assert SCRIPT not in page.html
+
+
+async def test_layers_name_the_other_tags_that_have_them(visitor):
+    api = visitor.api
+    await push_image(api, "team/app", "v1", b"base", b"one")
+    image = await push_image(api, "team/app", "v2", b"base", b"two")
+    await push(api, "team/app", "all", image_index([image]), OCI_INDEX)
+    await push_image(api, "other/app", "elsewhere", b"base")
+    page = await visitor.open("team/app/_tags/v2")
+    assert page.links.count("/ui/team/app/_tags/v1") == 1
+    assert page.links.count("/ui/team/app/_tags/all") == 1, "as the index of the image only"
+    assert "elsewhere" not in page.text
+    assert any("_search?q=digest" in link and str(Digest.of(b"base")).partition(":")[2] in link for link in page.links)
+
+
+async def test_an_image_of_an_index_names_the_tags_of_the_index(visitor):
+    api = visitor.api
+    image = await push_image(api, "team/app", "one", b"layer")
+    await push(api, "team/app", "all", image_index([image]), OCI_INDEX)
+    page = await visitor.open("team/app/_tags/one")
+    assert "Part of all" in page.text
+
+
+async def test_a_page_of_a_cached_image_names_the_upstream_and_fetches_nothing(start):
+    upstream = InMemoryUpstream("docker.io")
+    api = await start(origins=Origins([(UpstreamRules(prefix="docker.io"), upstream)]))
+    visitor = Visitor(api)
+    config = b'{"os": "linux", "architecture": "amd64"}'
+    services, name = api.services, RepositoryName("docker.io/library/alpine")
+    content = image_manifest(config, [b"layer"])
+    digest = Digest.of(content)
+    await services.storage.write(layout.blob_data(digest), content)
+    await services.storage.write(layout.revision_link(name, digest), digest.encode())
+    await TagLinks(services.storage, Links(services.storage)).point(name, Tag("3"), digest)
+    page = await visitor.open(f"{name}/_tags/3")
+    assert page.status == 200
+    assert "It comes from docker.io/library/alpine" in page.text
+    assert "The cache does not hold the config" in page.text
+    missing = await visitor.open(f"{name}/_manifests/{Digest.of(b'other')}")
+    assert (missing.status, "the cache does not hold this manifest" in missing.text) == (404, True)

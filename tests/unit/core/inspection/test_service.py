@@ -217,3 +217,17 @@ def test_any_documents_become_a_page(manifest, config):
 @given(content=st.binary(max_size=300))
 def test_any_bytes_are_a_config(content):
     assert isinstance(read_config(content).is_readable, bool)
+
+
+async def test_an_image_that_is_known_costs_two_requests_besides_its_manifest(store):
+    image = await store.put_image("web", layers=[b"layer"])
+    content = await store.storage.inner.read(layout.blob_data(image))
+
+    async def manifest_of(_name, digest):
+        return StoredManifest(content=content, media_type=OCI_MANIFEST, digest=digest)
+
+    inspector = Inspector(store.service(), manifest_of, offload=inline)
+    await inspector.inspect(NAME, image)
+    store.storage.count()
+    found = await inspector.inspect(NAME, image)
+    assert (found.labels.items, store.storage.count()) == ([("l", "web")], 2)

@@ -1,11 +1,14 @@
 """The layers that other images of a repository have too."""
 
+import json
+
 import pytest
 
 from core.inspection.sharing import MANIFESTS_MAX, find_shared, shared_layers
 from core.model.digest import Digest
 from core.model.names import Tag
 from core.summaries.manifest_summary import ManifestSummary
+from tests.support.content import image_manifest
 from tests.support.counted_requests import CountedStorage
 from tests.support.summaries import NAME, SummarizedStore
 
@@ -43,7 +46,20 @@ async def test_an_image_is_compared_with_the_tags_of_its_repository(store):
     layers = [Digest.of(b"base"), Digest.of(b"one")]
     found = await find_shared(service, view, one, layers)
     assert {layer: each.tags for layer, each in found.by_layer.items()} == {layers[0]: ["two"]}
-    assert not found.is_complete
+    assert (found.is_complete, found.within) == (False, None)
+
+
+async def test_the_tags_of_indexes_with_the_image_are_named(store):
+    await store.put_image(layers=[b"x"])
+    config = json.dumps({"os": "linux", "architecture": "amd64", "config": {"Labels": {"l": ""}}}).encode()
+    image = image_manifest(config, [b"x"])
+    await store.tag("all", await store.put_index([image]))
+    await store.tag("one", Digest.of(image))
+    service = store.service()
+    found = await find_shared(service, await service.view(NAME), Digest.of(image), [Digest.of(b"x")])
+    assert found.within is not None
+    assert (found.within.tags, found.within.count, found.by_layer) == (["all"], 1, {})
+    assert found.is_complete
 
 
 def test_the_number_of_manifests_is_bounded():
