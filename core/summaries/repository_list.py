@@ -3,18 +3,20 @@
 A caller learns nothing of repositories that it may not see: they are left out before anything is sorted or counted.
 """
 
+import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
-from core.concurrency import closing, map_bounded
+from core.concurrency import closing, map_bounded, slices
 from core.errors import InvalidInputError, NameUnknownError, PaginationInvalidError
 from core.model.names import NAME_LENGTH_MAX, RepositoryName
 from core.model.pagination import Page
 from core.model.times import time_text
 from core.summaries.names import NAMES_MAX, CatalogPages, Names, RepositoryNames, Sees, page_of
-from core.summaries.paging import PAGE_SIZE_DEFAULT, Cut, KeyKind, Slice, SortedNames, Sorting, microseconds
+from core.summaries.namespaces import Level, LevelQuery, Namespace, Totals, summary_value
+from core.summaries.paging import PAGE_SIZE_DEFAULT, Cut, KeyKind, Slice, SortedNames, Sorting
 from core.summaries.service import RepositorySummary, RepositoryTable, SummaryService
 
 UNKNOWN_MAX: Final = 10
@@ -30,6 +32,8 @@ _KEYS: Final[Mapping[str, KeyKind]] = {
 REPOSITORY_SORTS: Final = tuple(_KEYS)
 """The keys of `sort`."""
 _BY_NAME: Final = Sorting("name")
+_GROUPED_AT_ONCE: Final = 5_000
+"""Number of names that are grouped before other requests have their turn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +86,21 @@ class RepositoryPage:
     """The `last` of the next page; None if there is none."""
     is_complete: bool
     """Whether all details are known that the page shows, or that decide what it shows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LevelPage:
+    """A page of one level of the tree of namespaces."""
+
+    totals: Totals
+    """The sums of the namespace."""
+    namespaces: Sequence[Namespace]
+    repositories: Sequence[RepositoryDetails]
+    """The repositories directly in the namespace."""
+    number: int
+    pages: int
+    is_complete: bool
+    """Whether all visible repositories were read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +171,30 @@ class RepositoryLists:
         is_complete = is_complete and all(item.summary and item.summary.is_complete for item in items)
         return RepositoryPage(items=items, previous=part.previous, following=part.following, is_complete=is_complete)
 
+    async def level(self, query: LevelQuery, *, sees: Sees) -> LevelPage:
+        """Return a page of one level of the tree, with the sums of the repositories for which `sees` returns true.
+
+        Needs all visible names, and reads the details of at most 10 repositories that no table has.
+
+        Raises:
+            CatalogUnavailableError: the index does not respond.
+        """
+        table, all_names = await self._table_and_names()
+        names, is_complete = await self._visible(sees, all_names)
+        level = Level(query.at, lambda name: _known(name, table))
+        for some in slices(names, _GROUPED_AT_ONCE):
+            level.add(some)
+            await asyncio.sleep(0)
+        part = level.part(query.sorting, query.number)
+        return LevelPage(
+            totals=level.totals,
+            namespaces=part.namespaces,
+            repositories=await self._describe(part.repositories, table),
+            number=part.number,
+            pages=part.pages,
+            is_complete=is_complete,
+        )
+
     def note(self, name: RepositoryName) -> None:
         """Note that this process changed a repository without a record."""
         if self._names is not None:
@@ -189,7 +232,7 @@ class RepositoryLists:
         if shown is None and self._order is not None and self._order.is_of(source):
             return self._order
         names, is_complete = await self._visible(shown, all_names)
-        values = [(name, _value(sorting.key, name, table)) for name in names]
+        values = [(name, summary_value(sorting.key, name, _known(name, table))) for name in names]
         if sorting.key != "name":
             known = (_known(name, table) for name in names)
             is_complete = is_complete and all(summary and summary.is_complete for summary in known)
@@ -275,18 +318,3 @@ def _known(name: RepositoryName, table: RepositoryTable) -> RepositorySummary | 
 
 def _without_tags(name: RepositoryName) -> RepositorySummary:
     return RepositorySummary(name=name, tags=0, size=0, pushed_at=None)
-
-
-def _value(key: str, name: RepositoryName, table: RepositoryTable) -> Any:
-    if key == "name":
-        return name
-    summary = _known(name, table)
-    if summary is None or (key == "size" and not summary.is_complete):
-        return None
-    match key:
-        case "pushed":
-            return microseconds(summary.pushed_at)
-        case "size":
-            return summary.size
-        case _:
-            return summary.tags

@@ -13,6 +13,7 @@ from core.model.pagination import Page
 from core.registry.catalog import CatalogService
 from core.summaries.changes import ChangeLog
 from core.summaries.names import RepositoryNames
+from core.summaries.namespaces import LevelQuery
 from core.summaries.paging import Cut
 from core.summaries.repository_list import UNKNOWN_MAX, RepositoryLists, RepositoryQuery
 from core.summaries.service import RepositorySummary, RepositoryTable, SummaryService
@@ -255,3 +256,23 @@ async def test_hidden_repositories_change_nothing(visible, hidden, sort, n):
         if mixed.following is None:
             return
         last = mixed.following
+
+
+async def test_level_sums_up_the_visible_repositories():
+    lists = Lists(["a/x", "a/y", "b", "hidden/z", "c"], [summary("a/x", size=7), summary("hidden/z", size=1000)])
+    await lists.page()
+    lists.summaries.asked.clear()
+    page = await lists.lists.level(LevelQuery(), sees=lambda name: not name.startswith("hidden"))
+    assert [(each.name, each.totals.size) for each in page.namespaces] == [("a", 7)]
+    assert [item.name for item in page.repositories] == ["b", "c"]
+    assert (page.totals.repositories, page.totals.size, page.totals.is_complete) == (4, 7, False)
+    assert (page.number, page.pages, page.is_complete) == (1, 1, True)
+    assert lists.summaries.asked == ["b", "c"]
+
+
+async def test_level_adds_up_a_limited_number_of_names():
+    lists = Lists("abc", names_max=2)
+    await lists.page()
+    page = await lists.lists.level(LevelQuery(), sees=None)
+    assert page.totals.repositories == 2
+    assert not page.is_complete
