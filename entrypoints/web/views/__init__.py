@@ -11,6 +11,7 @@ from entrypoints.web.views.overview import OverviewViews
 from entrypoints.web.views.preferences import PreferenceViews
 from entrypoints.web.views.read_only import ReadOnlyViews
 from entrypoints.web.views.retention import RetentionViews
+from entrypoints.web.views.search import SearchViews
 from entrypoints.web.views.signing import SigningViews
 from entrypoints.web.views.trash import TrashViews
 from entrypoints.web.views.verification import VerificationViews
@@ -22,6 +23,7 @@ def all_views(parts: SiteParts, sessions: Sessions) -> Mapping[tuple[Page, str],
     return {
         **OverviewViews(parts).views(),
         **ImageViews(parts).views(),
+        **SearchViews(parts).views(),
         **SigningViews(parts, sessions).views(),
         **PreferenceViews().views(),
         **TrashViews(parts).views(),
