@@ -14,6 +14,7 @@ from entrypoints.web.views.retention import RetentionViews
 from entrypoints.web.views.search import SearchViews
 from entrypoints.web.views.signing import SigningViews
 from entrypoints.web.views.trash import TrashViews
+from entrypoints.web.views.usage import UsageViews
 from entrypoints.web.views.verification import VerificationViews
 from entrypoints.web.visits import View
 
@@ -24,6 +25,7 @@ def all_views(parts: SiteParts, sessions: Sessions) -> Mapping[tuple[Page, str],
         **OverviewViews(parts).views(),
         **ImageViews(parts).views(),
         **SearchViews(parts).views(),
+        **UsageViews(parts).views(),
         **SigningViews(parts, sessions).views(),
         **PreferenceViews().views(),
         **TrashViews(parts).views(),
