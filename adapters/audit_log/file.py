@@ -16,8 +16,10 @@ from typing import Final
 from typing_extensions import override
 
 from adapters.audit_log.lines import format_event
+from adapters.audit_log.reading import read_recent
 from core.errors import AuditUnavailableError
 from core.ports.audit_log import AuditEvent, AuditLog
+from core.ports.audit_trail import AuditTrail, TrailPage, TrailQuery
 
 _MODE: Final = 0o640
 _FLAGS: Final = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
@@ -35,7 +37,7 @@ class _Batch:
         """The write in progress; None before it begins."""
 
 
-class FileAuditLog(AuditLog):
+class FileAuditLog(AuditLog, AuditTrail):
     """Appends lines under a file lock, so that lines never interleave, and reopens the path after a rotation.
 
     Lines that arrive during a write are batched: one write and one fsync for all of them.
@@ -56,6 +58,7 @@ class FileAuditLog(AuditLog):
         self._descriptor = -1
         self._next = _Batch()
         self._turn = asyncio.Lock()
+        self._reading = asyncio.Lock()
         # A dedicated thread: a disk that hangs must not occupy the threads that storage needs.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="audit")
 
@@ -79,6 +82,16 @@ class FileAuditLog(AuditLog):
         failure = batch.writing.exception()
         if failure is not None:
             raise AuditUnavailableError(_explain(self._path, failure)) from failure
+
+    @override
+    async def recent(self, query: TrailQuery, *, n: int, before: str = "") -> TrailPage:
+        try:
+            # One at a time: a disk that hangs must not occupy the threads that storage needs.
+            async with self._reading:
+                return await asyncio.to_thread(read_recent, self._path, query, n, before)
+        except OSError as error:
+            reason = error.strerror or error
+            raise AuditUnavailableError(f"the audit log {self._path} cannot be read: {reason}") from error
 
     @override
     def check(self) -> None:

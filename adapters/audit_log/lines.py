@@ -1,11 +1,17 @@
 """Serialization of an audit event as a line of JSON."""
 
 import json
+from datetime import datetime
+from typing import Any, Final
 
 from core.model.times import time_text
-from core.ports.audit_log import AuditEvent
+from core.ports.audit_log import AuditAction, AuditEvent, Stage
 
 _EMPTY = ("", (), 0, None)
+_TEXTS: Final = (
+    *("actor", "claimed", "repository", "digest", "source", "client", "method", "error", "request_id", "trace_id"),
+    *("command", "entry", "reason"),
+)
 
 
 def format_event(event: AuditEvent) -> bytes:
@@ -36,6 +42,43 @@ def format_event(event: AuditEvent) -> bytes:
     }
     kept = {name: value for name, value in document.items() if value is False or value not in _EMPTY}
     return json.dumps({name: _encodable(value) for name, value in kept.items()}).encode() + b"\n"
+
+
+def parse_event(line: bytes) -> AuditEvent | None:
+    """Return the event of a line; None if the line is damaged, or not one of this log.
+
+    The action of a later release becomes `other`.
+    """
+    try:
+        document = json.loads(line)
+        if not isinstance(document, dict) or document.get("log") != "audit":
+            return None
+        at = datetime.fromisoformat(document["time"])
+        if at.tzinfo is None:
+            return None
+        tags, status, allowed = document.get("tags", ()), document.get("status"), document.get("allowed")
+        return AuditEvent(
+            at=at,
+            action=_action(document["action"]),
+            stage=Stage.ASKED if document.get("stage") == Stage.ASKED else Stage.DONE,
+            allowed=allowed if isinstance(allowed, bool) else None,
+            tags=tuple(map(str, tags)),
+            status=status if isinstance(status, int) else 0,
+            **_texts(document),
+        )
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+
+
+def _action(text: str) -> AuditAction:
+    try:
+        return AuditAction(text)
+    except ValueError:
+        return AuditAction.OTHER
+
+
+def _texts(document: dict[str, Any]) -> dict[str, Any]:
+    return {name: str(document[name]) for name in _TEXTS if name in document}
 
 
 def _encodable(value: object) -> object:

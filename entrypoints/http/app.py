@@ -99,6 +99,7 @@ def create_app(
         authenticator=authenticator,
         authorizer=authorizer,
         auditor=auditor,
+        audit_log=audit_log,
         flags=flags,
         urls=urls,
         secret=upload_secret,

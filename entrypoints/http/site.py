@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from config.settings import Settings
+from core.ports.audit_log import AuditLog
 from core.ports.authenticator import Authenticator
 from core.pull_through.origins import Origins
 from core.registry.facade import Registry
@@ -26,6 +27,8 @@ class SiteParts:
     authenticator: Authenticator
     authorizer: Authorizer
     auditor: Auditor
+    audit_log: AuditLog
+    """The log of the auditor; some logs can be read back (`AuditTrail`)."""
     flags: RuntimeFlags
     urls: UrlBuilder
     secret: bytes

@@ -8,6 +8,7 @@ from adapters.audit_log.file import FileAuditLog
 from adapters.audit_log.stream import DisabledAuditLog, StreamAuditLog
 from config.streams import UnblockedStream
 from tests.contracts.audit_log_contract import AuditLogContract
+from tests.contracts.audit_trail_contract import AuditTrailContract
 
 
 class TestFileAuditLog(AuditLogContract):
@@ -19,6 +20,13 @@ class TestFileAuditLog(AuditLogContract):
     @pytest.fixture
     def lines(self, tmp_path):
         return lambda: (tmp_path / "audit.jsonl").read_text().split("\n")[:-1]
+
+
+class TestFileAuditTrail(AuditTrailContract):
+    @pytest.fixture
+    async def log(self, tmp_path):
+        async with FileAuditLog(tmp_path / "audit.jsonl") as log:
+            yield log
 
 
 class TestStreamAuditLog(AuditLogContract):

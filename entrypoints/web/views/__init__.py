@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from entrypoints.http.site import SiteParts
 from entrypoints.web.locations import Page
 from entrypoints.web.sessions import Sessions
+from entrypoints.web.views.activity import ActivityViews
 from entrypoints.web.views.image import ImageViews
 from entrypoints.web.views.notifications import NotificationViews
 from entrypoints.web.views.overview import OverviewViews
@@ -22,6 +23,7 @@ from entrypoints.web.visits import View
 def all_views(parts: SiteParts, sessions: Sessions) -> Mapping[tuple[Page, str], View]:
     """Return the view of each kind of page and each method."""
     return {
+        **ActivityViews(parts).views(),
         **OverviewViews(parts).views(),
         **ImageViews(parts).views(),
         **SearchViews(parts).views(),

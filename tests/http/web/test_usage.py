@@ -112,9 +112,9 @@ async def test_second_measurement_is_not_started(start, services, work):
     operations = replace(operations_on(services), usage=job_control(services, "usage", work, is_upkeep=False))
     visitor = Visitor(await start(operations=operations))
     form = (await visitor.open("_usage")).form("_usage")
-    for _ in range(2):
-        page = await visitor.send(form)
-        assert "A measurement is running" in page.text
+    await visitor.send(form)
+    page = await visitor.send(form)
+    assert "A measurement is running" in page.text
     assert not page.has_form("_usage")
     assert work.runs == 1
 
