@@ -75,9 +75,17 @@ def _read(  # noqa: PLR0917 - parts of one call
         if not all(needle in line for needle in needles):
             continue
         event = parse_event(line)
-        if event is not None and query.matches(event):
+        if event is not None and _selects(query, event):
             events.append(event)
     return at
+
+
+def _selects(query: TrailQuery, event: AuditEvent) -> bool:
+    return (
+        query.user in {"", event.actor, event.claimed}
+        and (query.repository in {"", event.repository} or event.repository.startswith(f"{query.repository}/"))
+        and query.action in {None, event.action}
+    )
 
 
 def _needles(query: TrailQuery) -> Sequence[bytes]:

@@ -1,4 +1,4 @@
-"""The port for reading back what an audit log recorded, for the page of operators."""
+"""The port for reading back the events of an audit log, for the page of operators."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -16,14 +16,6 @@ class TrailQuery:
     repository: str = ""
     """A repository, or a namespace with all that lies in it."""
     action: AuditAction | None = None
-
-    def matches(self, event: AuditEvent) -> bool:
-        """Whether the query selects an event."""
-        return (
-            self.user in {"", event.actor, event.claimed}
-            and (self.repository in {"", event.repository} or event.repository.startswith(f"{self.repository}/"))
-            and self.action in {None, event.action}
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

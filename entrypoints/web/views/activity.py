@@ -1,4 +1,4 @@
-"""The activity: the audit log, newest first, for operators."""
+"""The activity page: the audit log, newest first, for operators."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -16,7 +16,7 @@ _TEXT_LENGTH_MAX: Final = 256
 
 
 class ActivityViews:
-    """Shows what was done, by whom, and what was refused."""
+    """Shows changes and refusals, with their authors."""
 
     def __init__(self, parts: SiteParts) -> None:
         self._parts = parts

@@ -1,10 +1,11 @@
 """The state of the registry for operators: collection, trash, read-only mode and upstreams."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from core.concurrency import map_bounded
 from core.coordination.job_state import JobState
 from core.ports.upstream import UpstreamQuota
 from core.usage.records import StoredMeasurement
@@ -45,12 +46,15 @@ class RegistryState:
         self._origins = parts.origins
 
     async def look(self) -> StateNow:
-        """Return the state. At most 12 storage requests, mostly four."""
+        """Return the state. At most 12 storage requests, mostly four, at the same time."""
         operations = self._operations
-        collection = await operations.collection.state()
-        measured = await operations.usage_records.last()
         switch = operations.read_only
-        await switch.look()
+        reads: Sequence[Callable[[], Awaitable[Any]]] = (
+            operations.collection.state,
+            operations.usage_records.last,
+            switch.look,
+        )
+        collection, measured, _ = await map_bounded(lambda read: read(), reads)
         reason = switch.mode.reason if switch.mode else self._flags.configured_reason
         return StateNow(
             collection=collection,

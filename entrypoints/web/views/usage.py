@@ -61,7 +61,7 @@ class UsageViews:
         try:
             await self._operations.usage.start()
         except BusyError:
-            # The page shows that a measurement is running, which is what the visitor wants.
+            # The page shows that a measurement is running, as the visitor wishes.
             return Moved(location=Location(Page.USAGE))
         return Moved(location=Location(Page.USAGE), query={"started": "yes"})
 

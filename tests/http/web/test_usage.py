@@ -140,6 +140,9 @@ async def test_settings_change_what_a_collection_does(start_with):
     await save(visitor, collectable=effect, trash=TrashUsage())
     page = await visitor.open("_collection")
     assert "The trash is turned off" in page.text
+    assert "Nothing: at the last measurement" in page.text
+    await save(visitor, collectable=replace(effect, manifests=1))
+    page = await visitor.open("_collection")
     assert "Manifests without a tag are included" in page.text
     assert "was pushed after this time" not in page.text
     collection = GarbageCollectionSettings(enabled=True, dry_run=True)
