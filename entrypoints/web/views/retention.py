@@ -9,6 +9,8 @@ from typing import Final
 
 from core.errors import NameUnknownError
 from core.model.access import ADMINISTRATION
+from core.model.digest import Digest
+from core.model.names import RepositoryName
 from core.retention.rules import TagVerdict
 from core.retention.service import RetentionPlan
 from entrypoints.http.handlers.retention import RecentPulls
@@ -53,6 +55,7 @@ class RetentionViews:
 
     def __init__(self, parts: SiteParts) -> None:
         self._retention = parts.registry.retention
+        self._summaries = parts.registry.summaries
         self._interval_seconds = parts.settings.retention.interval_seconds
         self._pulls = RecentPulls(self._retention, clock=time.monotonic)
 
@@ -79,7 +82,7 @@ class RetentionViews:
         return Shown(template="retention.html", values=values)
 
     async def show_repository(self, visit: Visit) -> Answer:
-        """Show the plan of a repository (see `RetentionService.plan` for the cost: no request per tag of the page)."""
+        """Show the plan of a repository (see `RetentionService.plan` and `SummaryService.describe` for the cost)."""
         name = visit.require_pull()
         _require_whole(visit)
         plan = await self._retention.plan(name, await self._pulls.read())
@@ -88,6 +91,7 @@ class RetentionViews:
         chosen = staying if shows_staying else going
         shown, previous, following = _cut(chosen, last=visit.query("last"), before=visit.query("before"))
         values = {
+            "sizes": await self._sizes(name, shown),
             "name": name,
             "rules": self._retention.rules,
             "going": len(going),
@@ -98,6 +102,11 @@ class RetentionViews:
             "following": following,
         }
         return Shown(template="plan.html", values=values)
+
+    async def _sizes(self, name: RepositoryName, verdicts: Sequence[TagVerdict]) -> Mapping[Digest, int]:
+        """Return the sizes of the images that are known."""
+        summaries = await self._summaries.describe(name, {verdict.state.digest for verdict in verdicts})
+        return {digest: summary.size for digest, summary in summaries.items() if summary.is_complete}
 
 
 def _require_whole(visit: Visit) -> None:

@@ -12,7 +12,7 @@ from core.store import layout
 from core.store.timeline import Timeline
 from entrypoints.web.views.retention import Reason
 from tests.http.test_retention_api import fill
-from tests.http.test_trash_api import push
+from tests.http.test_trash_api import IMAGE, push
 from tests.http.web.conftest import Visitor
 from tests.support.core_services import NOW, CoreServices
 
@@ -43,7 +43,8 @@ async def test_plan_of_a_repository_shows_why(api, visitor):
     await fill(api, "team/app")
     await push(api, "team/app", "latest", "pr-1")
     page = await visitor.open("team/app/_plan")
-    assert "v1 no rule keeps it" in page.text
+    size = len(IMAGE) + len(b"{}") + len(b"layer")
+    assert f"v1 no rule keeps it {size} B" in page.text
     assert "/ui/team/app/_tags/v2" not in page.links
     page = await visitor.open(next(link for link in page.links if "show=staying" in link))
     for text in ("v2 rule 1 among the last 1 images", "latest no rule matches", "pr-1 rule 2 may have been pulled"):
