@@ -9,7 +9,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from tests.support.browser import Browser, open_browser
-from tests.support.demo_store import WEB, DemoStore, UserClient
+from tests.support.demo_store import CHART, HOSTILE, NGINX, SCRIPT, WEB, DemoStore, UserClient
 from tests.support.htpasswd import write_htpasswd
 from tests.support.oci import Index
 from tests.support.processes import RegistryServer
@@ -23,15 +23,34 @@ RULES = [
     {"who": ["alice"], "actions": ["pull", "push", "delete", "catalog", "admin"]},
     {"who": ["bob"], "repositories": ["team/**"], "actions": ["pull", "push", "catalog"]},
 ]
-OF_A_VISITOR = ("", "_sign-in", "_nothing", "private/payments")
-OF_THE_REGISTRY = ("", "_trash", "_trash?repository=nothing", "_retention", "_verification", "_read-only")
+OF_A_VISITOR = ("", "_sign-in", "_nothing", "private/payments", f"{NGINX}/_tags/latest")
+OF_THE_REGISTRY = (
+    "",
+    "_trash",
+    "_retention",
+    "_verification",
+    "_read-only",
+)
+OF_A_REPOSITORY = (f"{WEB}/_removed", f"{WEB}/_plan")
+OF_AN_IMAGE = (
+    f"{NGINX}/_tags/latest",
+    f"{NGINX}/_manifests/<platform>",
+    f"{HOSTILE}/_tags/latest",
+    f"{CHART}/_tags/0.4.2",
+    f"{NGINX}/_tags/unknown",
+)
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RegistryServer]:
     folder = tmp_path_factory.mktemp("page")
     users = write_htpasswd(folder / "htpasswd", alice="secret", bob="b")
-    config = {"auth": {"htpasswd": {"realm": "r", "path": str(users)}}, "access": {"rules": RULES}}
+    config = {
+        "auth": {"htpasswd": {"realm": "r", "path": str(users)}},
+        "access": {"rules": RULES},
+        "audit": {"file": str(folder / "audit.jsonl")},
+        "retention": {"rules": [{"repositories": [WEB], "keeplast": 2}], "interval": "0"},
+    }
     with RegistryServer(folder, folder / "storage", config=config) as running:
         yield running
 
@@ -90,9 +109,15 @@ def test_pages_of_a_visitor(browser, path):
     assert look_around(browser, path) == []
 
 
-def test_pages_of_the_registry(browser):
+@pytest.mark.parametrize(
+    "paths", [OF_THE_REGISTRY, OF_A_REPOSITORY, OF_AN_IMAGE], ids=["registry", "repository", "image"]
+)
+def test_pages_of_a_user(browser, index, paths):
     browser.sign_in(*ALICE)
-    assert [fault for path in OF_THE_REGISTRY for fault in look_around(browser, path)] == []
+    found = []
+    for path in paths:
+        found += look_around(browser, path.replace("<platform>", index.images[0].digest))
+    assert found == []
 
 
 def test_page_of_a_removed_entry(browser):
@@ -100,6 +125,21 @@ def test_page_of_a_removed_entry(browser):
     browser.open("_trash")
     browser.follow(browser.find("a[href*='_trash-entry/']"))
     assert look_around(browser, browser.path) == []
+
+
+def test_hostile_texts_are_shown_as_text(browser):
+    browser.sign_in(*ALICE)
+    browser.open(f"{HOSTILE}/_tags/latest")
+    assert SCRIPT in browser.text
+    assert "{{ 7 * 7 }}" in browser.text
+    addresses = [link.get_attribute("href") for link in browser.driver.find_elements(By.TAG_NAME, "a")]
+    assert all((address or "").startswith("http") for address in addresses)
+    foreign = [link for link in browser.driver.find_elements(By.CSS_SELECTOR, "a[rel]") if "noopener" in rel(link)]
+    assert all({"noopener", "noreferrer", "nofollow"} <= set(rel(link).split()) for link in foreign)
+
+
+def rel(link: Any) -> str:
+    return link.get_attribute("rel") or ""
 
 
 def tags(server: RegistryServer) -> list[str]:

@@ -112,6 +112,15 @@ class Browser:
         there = presence_of_element_located((By.CSS_SELECTOR, selector))
         return WebDriverWait(self.driver, _PATIENCE_SECONDS).until(there, f"no {selector} in {self.driver.current_url}")
 
+    def reload_until(self, selector: str) -> None:
+        """Open the page again until it has an element."""
+
+        def is_there(driver: Chrome) -> bool:
+            driver.refresh()
+            return self.has(selector)
+
+        WebDriverWait(self.driver, _PATIENCE_SECONDS).until(is_there, f"no {selector} in {self.driver.current_url}")
+
     def has(self, selector: str) -> bool:
         """Whether the page has an element."""
         return bool(self.driver.find_elements(By.CSS_SELECTOR, selector))
