@@ -198,7 +198,7 @@ class TagLists:
         remembered_max: int = REMEMBERED_TAGS,
     ) -> None:
         self._summaries = summaries
-        self.is_immutable = is_immutable
+        self._is_immutable = is_immutable
         self._referrers = referrers
         self._page_size_max = page_size_max
         self._remembered_max = remembered_max
@@ -224,7 +224,7 @@ class TagLists:
             TagDetails(
                 tag=tag,
                 state=view.tags[tag],
-                is_immutable=self.is_immutable(name, tag),
+                is_immutable=self._is_immutable(name, tag),
                 pulled_at=known.pulls.get(view.tags[tag].digest),
                 summary=summaries.get(view.tags[tag].digest),
                 referrers=referrers.get(view.tags[tag].digest),
@@ -237,6 +237,10 @@ class TagLists:
             and (not query.has_referrers or all(item.referrers is not None for item in items))
         )
         return TagPage(items=items, previous=part.previous, following=part.following, is_complete=is_complete)
+
+    def is_immutable(self, name: RepositoryName, tag: Tag) -> bool:
+        """Whether a tag can neither be moved nor deleted."""
+        return self._is_immutable(name, tag)
 
     async def _know(self, view: RepositoryView, query: TagQuery) -> _Known:
         pulls = await self._summaries.last_pulls(view.name)

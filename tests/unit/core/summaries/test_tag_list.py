@@ -219,6 +219,11 @@ def lists_of(summaries, referrers=no_referrers, **options):
     return TagLists(summaries, is_immutable=lambda *_: False, referrers=referrers, page_size_max=1000, **options)
 
 
+def test_a_single_tag_is_asked_for_its_immutability(registry):
+    assert registry.tag_lists.is_immutable(NAME, Tag("v1"))
+    assert not registry.tag_lists.is_immutable(NAME, Tag("latest"))
+
+
 def summary(tag, **members):
     return ManifestSummary(digest=Digest.of(tag.encode()), media_type="m", **members)
 
