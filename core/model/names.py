@@ -12,6 +12,8 @@ from core.model.digest import Digest
 NAME_LENGTH_MAX: Final = 255
 _NAME: Final = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*")
 _TAG: Final = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,127}")
+ATTACHED_TAG: Final = re.compile(r"(sha256|sha512)-([0-9a-f]{64}|[0-9a-f]{128})(?:\.[a-z]+)?")
+"""Tags that clients derive from a digest: cosign signatures (`….sig`) and OCI's fallback tags for referrers."""
 
 
 class RepositoryName(str):

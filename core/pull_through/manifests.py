@@ -156,10 +156,11 @@ class CachedManifests(ManifestService):
     @override
     async def delete_tags(
         self, name: RepositoryName, tags: Mapping[Tag, Digest], *, by: str = "", reason: str = ""
-    ) -> None:
+    ) -> str | None:
         """Delete several tags with their records; see the base."""
-        await super().delete_tags(name, tags, by=by, reason=reason)
+        entry = await super().delete_tags(name, tags, by=by, reason=reason)
         await self._forget(name, list(tags))
+        return entry
 
     async def _forget(self, name: RepositoryName, tags: Sequence[Tag]) -> None:
         if self._origins.is_cached(name):

@@ -1,10 +1,10 @@
 """The facade of the domain: the services of a process, and the operations that combine several services."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from core.concurrency import slices
+from core.concurrency import map_bounded, slices
 from core.model.digest import Digest
 from core.model.events import Actor, EventAction
 from core.model.manifest import StoredManifest
@@ -28,6 +28,16 @@ from core.summaries.tag_list import TagLists
 
 _TAGS_AT_ONCE: Final = 50
 """Number of tags that retention deletes between two checks that the tags are unchanged since the decision."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TagRemoval:
+    """The result of a deletion of tags."""
+
+    tags: Mapping[Tag, Digest]
+    """The deleted tags, with the manifests that they pointed at."""
+    entry: str | None = None
+    """The name of the trash entry; None if nothing was recorded."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +138,28 @@ class Registry:
             self.repository_lists.note(name)
         await self.publisher.publish_deletes(name, by, digest=digest, tags=list(removed))
         return list(removed)
+
+    async def delete_tags(self, name: RepositoryName, tags: Mapping[Tag, Digest], *, by: Actor) -> TagRemoval:
+        """Delete the tags that still point at these manifests, recorded in one trash entry. Manifests stay.
+
+        Tags that are gone or were moved since the caller saw them are left alone. Costs a request per tag, in addition
+        to those of `ManifestService.delete_tags`.
+
+        Raises:
+            DeniedError: one of the tags is immutable; no tag is deleted.
+        """
+
+        async def stands(tag: Tag) -> bool:
+            return await self.manifests.tag_target(name, tag) == tags[tag]
+
+        standing = zip(tags, await map_bounded(stands, tags), strict=True)
+        going = {tag: tags[tag] for tag, is_standing in standing if is_standing}
+        if not going:
+            return TagRemoval(tags={})
+        entry = await self.manifests.delete_tags(name, going, by=by.name)
+        await self.changes.record(ChangeKind.DELETE, name, tags=list(going.items()), by=by.name)
+        await self.publisher.publish_deletes(name, by, tags=list(going))
+        return TagRemoval(tags=going, entry=entry)
 
     async def delete_repository(
         self, name: RepositoryName, *, by: Actor, reason: str = "", dry_run: bool = False

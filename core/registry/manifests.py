@@ -86,6 +86,10 @@ class ManifestService:
             raise _unknown(name, reference)
         return digest
 
+    async def tag_target(self, name: RepositoryName, tag: Tag) -> Digest | None:
+        """Return the digest that a tag points at in the store; None if there is no such tag. One request."""
+        return await self._tags.resolve(name, tag)
+
     async def get(self, name: RepositoryName, reference: Reference) -> StoredManifest:
         """Return a manifest with its exact bytes. Two storage requests by digest, three by tag.
 
@@ -217,7 +221,7 @@ class ManifestService:
 
     async def delete_tags(
         self, name: RepositoryName, tags: Mapping[Tag, Digest], *, by: str = "", reason: str = ""
-    ) -> None:
+    ) -> str | None:
         """Delete several tags, recorded in one trash entry. Idempotent. Two requests, and one per 1,000 tags.
 
         Args:
@@ -225,6 +229,9 @@ class ManifestService:
             tags: the tags, with the digests that they are known to point at.
             by: the requesting user, for the record.
             reason: the reason, for the record.
+
+        Returns:
+            The name of the trash entry; None if nothing was recorded.
 
         Raises:
             DeniedError: one of the tags is immutable; no tag is deleted.
@@ -234,8 +241,9 @@ class ManifestService:
                 raise _kept(tag, digest)
         entry = self._trash.new_entry(TrashKind.TAG, repository=name, by=by, reason=reason)
         links = [RemovedLink(layout.tag_current_link(name, tag), digest) for tag, digest in tags.items()]
-        await self._trash.record(entry, links=links)
+        recorded = await self._trash.record(entry, links=links)
         await self._tags.remove(name, list(tags))
+        return entry.id if recorded else None
 
     async def _tags_to_move(self, name: RepositoryName, tags: Sequence[Tag], digest: Digest) -> Sequence[Tag]:
         # A manifest that this process recently served or stored is often pushed again unchanged by CI. Then one read

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from core.collection.guard import CollectionGuard
@@ -94,6 +94,11 @@ class TrashService:
         self._tags = tag_links
         self._guard = guard
         self._is_immutable = is_immutable
+
+    @property
+    def keep(self) -> timedelta:
+        """The time during which deletions can be undone; zero if they are not recorded."""
+        return self._trash.keep
 
     async def removals(self, repository: RepositoryName | None = None) -> AsyncIterator[Removal]:
         """Yield the entries of the trash, oldest first; only those of `repository` if it is given.

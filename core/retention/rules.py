@@ -5,22 +5,18 @@ rule applies is kept. Rules only keep tags, so their order does not matter, and 
 another rule keeps.
 """
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any
 
 from core.model.digest import Digest
 from core.model.globs import EVERYTHING, REPOSITORIES_DOC, Globs, glob_problem
-from core.model.names import Tag
+from core.model.names import ATTACHED_TAG, Tag
 from core.model.setting import MISSING_VALUE, SettingInvalidError, setting
 from core.model.versions import Version
 from core.store.timeline import Timeline
-
-_ATTACHMENT: Final = re.compile(r"(sha256|sha512)-([0-9a-f]{64}|[0-9a-f]{128})(?:\.[a-z]+)?")
-"""Tags that clients derive from a digest: cosign signatures (`….sig`) and OCI's fallback tags for referrers."""
 
 
 class Order(StrEnum):
@@ -193,5 +189,5 @@ def _attached(verdict: TagVerdict, *, goes: bool) -> TagVerdict:
 
 
 def _subject(tag: str) -> str | None:
-    match = _ATTACHMENT.fullmatch(tag)
+    match = ATTACHED_TAG.fullmatch(tag)
     return f"{match[1]}:{match[2]}" if match else None

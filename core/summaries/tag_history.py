@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from core.concurrency import closing
+from core.concurrency import closing, map_bounded
 from core.errors import InvalidInputError, PaginationInvalidError
 from core.model.digest import Digest
 from core.model.names import RepositoryName, Tag
@@ -19,6 +19,7 @@ from core.model.pagination import Page
 from core.ports.blob_storage import BlobStorage
 from core.store import layout
 from core.store.link_keys import digests_in
+from core.store.links import Links
 from core.store.tag_links import TagLinks
 from core.summaries.changes import ChangeKind, ChangeLog
 from core.summaries.history import Described, History, HistoryEntry, complete, merge, read_history
@@ -82,6 +83,7 @@ class HistoryService:
     def __init__(self, storage: BlobStorage, tag_links: TagLinks, *, log: ChangeLog, summaries: SummaryService) -> None:
         self._storage = storage
         self._tags = tag_links
+        self._links = Links(storage)
         self._log = log
         self._summaries = summaries
 
@@ -110,15 +112,25 @@ class HistoryService:
         shown = entries[: query.size]
         return Page(items=complete(shown, await self._describe(name, shown)), has_more=len(entries) > len(shown))
 
+    async def held(self, name: RepositoryName, entries: Sequence[HistoryEntry]) -> frozenset[Digest]:
+        """Return the manifests of these entries that the repository still holds. One request per manifest."""
+        digests = list(dict.fromkeys(entry.digest for entry in entries if entry.digest is not None))
+
+        async def is_held(digest: Digest) -> bool:
+            return await self._links.stands(layout.revision_link(name, digest), digest)
+
+        checked = zip(digests, await map_bounded(is_held, digests), strict=True)
+        return frozenset(digest for digest, is_there in checked if is_there)
+
     async def _entries(self, name: RepositoryName, tag: Tag) -> Sequence[HistoryEntry]:
         # The folding job adds records to the history before it deletes them, so read the history after the records.
         changes = await self._log.changes(await self._log.listing(), name)
         history = await read_history(self._storage, name) or History()
         recorded = [(record.id, change) for record, found in changes for change in found if change.tag == tag]
         entries = merge(History({tag: history.lines.get(tag, b"")}), recorded).of(tag)
-        return changes_of_target(complete(supplement(entries, await self._links(name, tag))))
+        return changes_of_target(complete(supplement(entries, await self._link_times(name, tag))))
 
-    async def _links(self, name: RepositoryName, tag: Tag) -> TagLinkTimes:
+    async def _link_times(self, name: RepositoryName, tag: Tag) -> TagLinkTimes:
         index: dict[Digest, datetime] = {}
         pushed_at: datetime | None = None
         count = 0

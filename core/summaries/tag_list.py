@@ -5,6 +5,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import MAXYEAR, MINYEAR, datetime
+from enum import Enum, auto
 from typing import Any, Final, Protocol, Self
 
 from core.concurrency import map_bounded, slices
@@ -13,7 +14,7 @@ from core.model.descriptor import Descriptor
 from core.model.digest import Digest
 from core.model.globs import EVERYTHING, Globs, glob_problem
 from core.model.media_types import IMAGE_CONFIGS
-from core.model.names import RepositoryName, Tag
+from core.model.names import ATTACHED_TAG, RepositoryName, Tag
 from core.model.pagination import Page
 from core.model.times import time_text
 from core.summaries.manifest_summary import ManifestSummary, PlatformSummary
@@ -89,6 +90,16 @@ class Platform:
         )
 
 
+class TagSelection(Enum):
+    """Which tags a list shows."""
+
+    ALL = auto()
+    IMAGES = auto()
+    """Without the tags that clients derive from a digest (`ATTACHED_TAG`)."""
+    ATTACHED = auto()
+    """Those tags only."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TagQuery:
     """The tags that a client asks for, and their order."""
@@ -98,11 +109,19 @@ class TagQuery:
     platform: Platform | None = None
     has_referrers: bool = False
     """Whether to list the referrers of each tag."""
+    selection: TagSelection = TagSelection.ALL
     cut: Cut = field(default_factory=Cut)
 
     @classmethod
     def parse(
-        cls, *, sort: str = "", glob: str = "", platform: str = "", has_referrers: bool = False, cut: Cut | None = None
+        cls,
+        *,
+        sort: str = "",
+        glob: str = "",
+        platform: str = "",
+        has_referrers: bool = False,
+        selection: TagSelection = TagSelection.ALL,
+        cut: Cut | None = None,
     ) -> Self:
         """Parse the parameters of a list; each may be empty.
 
@@ -116,6 +135,7 @@ class TagQuery:
             globs=Globs((glob,)) if glob else _ALL,
             platform=Platform.parse(platform) if platform else None,
             has_referrers=has_referrers,
+            selection=selection,
             cut=cut or Cut(),
         )
 
@@ -163,6 +183,10 @@ class TagPage:
     """The `last` of the next page; None if there is none."""
     is_complete: bool
     """Whether all details are known that the page shows, or that decide what it shows."""
+    count: int = 0
+    """Number of all tags of the repository."""
+    attached: frozenset[Tag] = frozenset()
+    """The tags of the repository that clients derived from a digest; empty if the list is not divided by them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +238,8 @@ class TagLists:
         view = await self._summaries.view(name)
         known = await self._know(view, query)
         size_max = min(self._page_size_max, REFERRER_PAGE_MAX) if query.has_referrers else self._page_size_max
-        shows = None if query.globs is _ALL and query.platform is None else _filter(view, query, known)
+        attached = frozenset[Tag]() if query.selection is TagSelection.ALL else _attached(view)
+        shows = _filter(view, query, known, attached)
         part = self._in_order(view, query.sorting, known).page(query.cut, size_max=size_max, shows=shows)
         tags = part.names
         digests = list(dict.fromkeys(view.tags[tag].digest for tag in tags))
@@ -236,7 +261,14 @@ class TagLists:
             and all(item.summary is not None for item in items)
             and (not query.has_referrers or all(item.referrers is not None for item in items))
         )
-        return TagPage(items=items, previous=part.previous, following=part.following, is_complete=is_complete)
+        return TagPage(
+            items=items,
+            previous=part.previous,
+            following=part.following,
+            is_complete=is_complete,
+            count=len(view.tags),
+            attached=attached,
+        )
 
     def is_immutable(self, name: RepositoryName, tag: Tag) -> bool:
         """Whether a tag can neither be moved nor deleted."""
@@ -297,11 +329,26 @@ def _sort(view: RepositoryView, sorting: Sorting, known: _Known) -> SortedNames[
     return SortedNames(values, _KEYS[sorting.key], is_descending=sorting.is_descending)
 
 
-def _filter(view: RepositoryView, query: TagQuery, known: _Known) -> Callable[[Tag], bool]:
+def _attached(view: RepositoryView) -> frozenset[Tag]:
+    # The comparison of the first letters saves the search in most names.
+    return frozenset(tag for tag in view.tags if tag.startswith("sha") and ATTACHED_TAG.fullmatch(tag))
+
+
+def _filter(
+    view: RepositoryView, query: TagQuery, known: _Known, attached: frozenset[Tag]
+) -> Callable[[Tag], bool] | None:
+    """Return whether the list contains a tag; None if it contains all."""
     platform = query.platform
+    wants_attached = query.selection is TagSelection.ATTACHED
+    is_divided = wants_attached or bool(attached)
+    has_globs = query.globs is not _ALL
+    if not (is_divided or has_globs or platform):
+        return None
 
     def shows(tag: Tag) -> bool:
-        if not query.globs.match(tag):
+        if is_divided and (tag in attached) != wants_attached:
+            return False
+        if has_globs and not query.globs.match(tag):
             return False
         if platform is None:
             return True

@@ -10,16 +10,25 @@ from typing_extensions import override
 
 from adapters.blob_storage.memory import InMemoryBlobStorage
 from adapters.catalog_index.memory import InMemoryCatalogIndex
-from core.errors import AuditUnavailableError, ManifestUnknownError, RangeInvalidError, StorageUnavailableError
+from core.errors import (
+    AuditUnavailableError,
+    DeniedError,
+    ManifestUnknownError,
+    RangeInvalidError,
+    StorageUnavailableError,
+)
 from core.model.digest import Digest
 from core.model.events import Actor, EventAction, Occurrence, Origin
 from core.model.media_types import OCI_MANIFEST, OCTET_STREAM
 from core.model.names import RepositoryName, Tag
 from core.ports.audit_log import AuditAction, AuditEvent, AuditLog
 from core.ports.event_sink import EventSink
-from core.registry.facade import Registry
+from core.registry.facade import Registry, TagRemoval
+from core.registry.manifest_references import ManifestPolicy
 from core.retention.pulls import PullRecorder
 from core.retention.rules import RetentionRule
+from core.summaries.changes import ChangeKind
+from core.summaries.tag_history import HistoryQuery
 from tests.support.content import image_manifest
 from tests.support.core_services import NOW, CoreServices, chunks, counting_ids
 from tests.support.simulated_time import SimulatedTime
@@ -235,6 +244,52 @@ async def test_deletes(registry, services, sink):
     assert sink.take() == [delete(digest=LAYER_DIGEST)]
     entries = [removal.entry async for removal in registry.trash.removals(NAME)]
     assert {entry.by for entry in entries} == {"alice"}
+
+
+async def test_several_tags_are_deleted_together(registry, sink):
+    await registry.push_manifest(NAME, IMAGE, OCI_MANIFEST, by=ALICE, tags=[Tag("v10")])
+    sink.take()
+    removal = await registry.delete_tags(NAME, {V1: DIGEST, V2: DIGEST}, by=BOB)
+    assert removal.tags == {V1: DIGEST, V2: DIGEST}
+    assert sink.take() == [delete(tag=V1), delete(tag=V2)]
+    [trashed] = [removal async for removal in registry.trash.removals(NAME)]
+    assert (trashed.entry.id, trashed.entry.by) == (removal.entry, "bob")
+    assert [tag for _, tag, _ in trashed.tags] == [V1, V2]
+    assert (await registry.tags.page(NAME, n=None, last="")).items == [Tag("v10")]
+    newest = (await registry.history.page(NAME, V1, HistoryQuery())).items[0]
+    assert (newest.kind, newest.digest, newest.by) == (ChangeKind.DELETE, DIGEST, "bob")
+
+
+async def test_tags_that_moved_or_are_gone_are_not_deleted(registry, sink):
+    sink.take()
+    gone = Tag("gone")
+    removal = await registry.delete_tags(NAME, {V1: Digest.of(NEWER), gone: DIGEST}, by=BOB)
+    assert removal == TagRemoval(tags={})
+    assert (await registry.delete_tags(NAME, {V2: DIGEST, gone: DIGEST}, by=BOB)).tags == {V2: DIGEST}
+    assert sink.take() == [delete(tag=V2)]
+    assert await registry.manifests.tag_target(NAME, V1) == DIGEST
+
+
+async def test_deletion_of_tags_without_a_trash_has_no_entry(sink):
+    services = CoreServices(events=sink, trash_keep=timedelta())
+    registry = services.registry(InMemoryCatalogIndex())
+    assert registry.trash.keep == timedelta()
+    for content in (b"{}", LAYER):
+        await services.push_blob(NAME, content)
+    await registry.push_manifest(NAME, IMAGE, OCI_MANIFEST, by=ALICE, tags=[V1])
+    assert await registry.delete_tags(NAME, {V1: DIGEST}, by=BOB) == TagRemoval(tags={V1: DIGEST})
+
+
+async def test_immutable_tag_prevents_the_deletion_of_others(sink):
+    services = CoreServices(events=sink, policy=ManifestPolicy(is_immutable=lambda _name, tag: tag == V1))
+    registry = services.registry(InMemoryCatalogIndex())
+    assert [registry.tag_lists.is_immutable(NAME, tag) for tag in (V1, V2)] == [True, False]
+    for content in (b"{}", LAYER):
+        await services.push_blob(NAME, content)
+    await registry.push_manifest(NAME, IMAGE, OCI_MANIFEST, by=ALICE, tags=[V1, V2])
+    with pytest.raises(DeniedError, match="immutable"):
+        await registry.delete_tags(NAME, {V2: DIGEST, V1: DIGEST}, by=BOB)
+    assert await registry.manifests.tag_target(NAME, V2) == DIGEST
 
 
 async def test_deleted_repository_and_its_restoration(registry, sink):

@@ -306,3 +306,10 @@ def test_entries_that_are_complete_stay_so():
     [entry] = entries(change(0))
     described = replace(entry, media_type="text/plain", size=3)
     assert complete([described], {A: ("other", 5)}) == [described]
+
+
+async def test_manifests_that_the_repository_still_holds(store):
+    await store.links.write(layout.revision_link(NAME, A), A)
+    entries_of_all = entries(change(0), change(1, B), change(2, None, ChangeKind.DELETE), change(3))
+    assert await store.service().held(NAME, entries_of_all) == {A}
+    assert await store.service().held(NAME, [replace(entries_of_all[0], digest=None)]) == frozenset()

@@ -27,6 +27,7 @@ from core.summaries.tag_list import (
     TagDetails,
     TagLists,
     TagQuery,
+    TagSelection,
 )
 from tests.support.content import descriptor, image_manifest
 from tests.support.core_services import NOW, CoreServices
@@ -315,3 +316,29 @@ def test_extreme_creation_times_are_not_shown(created):
 def test_default_query_shows_all_by_name():
     query = TagQuery.parse()
     assert (query.sorting, query.globs.globs, query.platform) == (Sorting("name"), (EVERYTHING,), None)
+
+
+DIGITS = "a" * 64
+SIGNATURE, FALLBACK = f"sha256-{DIGITS}.sig", f"sha256-{DIGITS}"
+
+
+async def test_attached_tags_are_a_list_of_their_own():
+    lists = lists_of(Fixed([SIGNATURE, FALLBACK, "sha-1", "v1"]))
+
+    async def shown(selection, **query):
+        page = await lists.page(NAME, TagQuery.parse(selection=selection, **query))
+        assert page.count == 4
+        return [item.tag for item in page.items], page.attached
+
+    assert await shown(TagSelection.ALL) == (["sha-1", FALLBACK, SIGNATURE, "v1"], frozenset())
+    assert await shown(TagSelection.IMAGES) == (["sha-1", "v1"], {SIGNATURE, FALLBACK})
+    assert await shown(TagSelection.ATTACHED) == ([FALLBACK, SIGNATURE], {SIGNATURE, FALLBACK})
+    assert (await shown(TagSelection.IMAGES, glob="v*"))[0] == ["v1"]
+    assert (await shown(TagSelection.ATTACHED, glob="*.sig"))[0] == [SIGNATURE]
+
+
+async def test_without_attached_tags_all_are_images():
+    page = await lists_of(Fixed("ab")).page(NAME, TagQuery.parse(selection=TagSelection.IMAGES))
+    assert [item.tag for item in page.items] == ["a", "b"]
+    page = await lists_of(Fixed("ab")).page(NAME, TagQuery.parse(selection=TagSelection.ATTACHED))
+    assert page.items == []
