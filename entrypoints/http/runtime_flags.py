@@ -35,6 +35,10 @@ class RuntimeFlags:
             raise refuse()
         await self._read_only.require_writable()
 
+    def allows(self, right: Right) -> bool:
+        """Whether changes with this right are currently allowed, by the last known state; for the buttons of a page."""
+        return right not in self._forbidden and not self._read_only.is_on
+
     @property
     def is_read_only(self) -> bool:
         """Whether writes are refused, by the last known state, without reading the store; for metrics."""

@@ -22,7 +22,7 @@ from entrypoints.web.rendering import LANGUAGES, Renderer, negotiate_language
 from entrypoints.web.sessions import COOKIE, LIFETIME, Session, Sessions
 from entrypoints.web.views import all_views
 from entrypoints.web.views.preferences import LANGUAGE_COOKIE, THEME_COOKIE, THEMES
-from entrypoints.web.visits import Answer, Moved, Shown, Visit
+from entrypoints.web.visits import DONE, Answer, Moved, Shown, Visit
 
 _PREFERENCE_SECONDS: Final = 365 * 86400
 _HEADERS: Final = {
@@ -139,7 +139,9 @@ class Site:
             return with_query(root + Location(Page[page], name, reference).path, query)
 
         def here(**query: str | int | None) -> str:
-            return with_query(root + visit.location.path, {**visit.request.query, **query})
+            # The result of a form is shown once, not on the pages that follow.
+            kept = {key: value for key, value in visit.request.query.items() if not key.startswith(DONE)}
+            return with_query(root + visit.location.path, {**kept, **query})
 
         return {
             "visit": visit,

@@ -2,15 +2,20 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from aiohttp import web
 
 from core.errors import DeniedError
 from core.model.access import ADMINISTRATION, Access, Action, Caller, repository_access
 from core.model.names import RepositoryName
+from entrypoints.http.forwarding import Client
+from entrypoints.http.keys import CLIENT
 from entrypoints.web.locations import Location
 from entrypoints.web.sessions import Session
+
+DONE: Final = "done"
+"""The beginning of the parameters with the result of a form, which links of the page do not repeat."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +40,11 @@ class Visit:
             NameInvalidError: it is no valid name.
         """
         return RepositoryName(self.location.name)
+
+    @property
+    def client(self) -> Client:
+        """The sender of the request, as far as the headers of proxies are trusted."""
+        return self.request[CLIENT]
 
     @property
     def user(self) -> str:

@@ -24,3 +24,17 @@ for (const button of document.querySelectorAll("[data-copy], [data-copy-from]"))
     setTimeout(() => delete button.dataset.done, 1500);
   });
 }
+
+// One box that checks all boxes of a name in its form.
+for (const all of document.querySelectorAll("[data-select-all]")) {
+  const boxes = Array.from(all.form.querySelectorAll(`input[type=checkbox][name="${all.dataset.selectAll}"]`));
+  const follow = () => {
+    const checked = boxes.filter((box) => box.checked).length;
+    all.checked = checked > 0 && checked === boxes.length;
+    all.indeterminate = checked > 0 && checked < boxes.length;
+  };
+  all.hidden = boxes.length === 0;
+  all.addEventListener("change", () => boxes.forEach((box) => { box.checked = all.checked; }));
+  boxes.forEach((box) => box.addEventListener("change", follow));
+  follow();
+}

@@ -6,11 +6,14 @@ from entrypoints.http.site import SiteParts
 from entrypoints.web.locations import Page
 from entrypoints.web.sessions import Sessions
 from entrypoints.web.views.activity import ActivityViews
+from entrypoints.web.views.deleting import DeletingViews
+from entrypoints.web.views.history import HistoryViews
 from entrypoints.web.views.image import ImageViews
 from entrypoints.web.views.notifications import NotificationViews
 from entrypoints.web.views.overview import OverviewViews
 from entrypoints.web.views.preferences import PreferenceViews
 from entrypoints.web.views.read_only import ReadOnlyViews
+from entrypoints.web.views.repository import RepositoryViews
 from entrypoints.web.views.retention import RetentionViews
 from entrypoints.web.views.search import SearchViews
 from entrypoints.web.views.signing import SigningViews
@@ -28,6 +31,9 @@ def all_views(parts: SiteParts, sessions: Sessions) -> Mapping[tuple[Page, str],
         **ImageViews(parts).views(),
         **SearchViews(parts).views(),
         **UsageViews(parts).views(),
+        **RepositoryViews(parts).views(),
+        **DeletingViews(parts).views(),
+        **HistoryViews(parts).views(),
         **SigningViews(parts, sessions).views(),
         **PreferenceViews().views(),
         **TrashViews(parts).views(),
