@@ -47,7 +47,7 @@ async def test_plan_of_a_repository_shows_why(api, visitor):
     assert f"v1 no rule keeps it {size} B" in page.text
     assert "/ui/team/app/_tags/v2" not in page.links
     page = await visitor.open(next(link for link in page.links if "show=staying" in link))
-    for text in ("v2 rule 1 among the last 1 images", "latest no rule matches", "pr-1 rule 2 may have been pulled"):
+    for text in ("v2 rule 1 the last image", "latest no rule matches", "pr-1 rule 2 may have been pulled"):
         assert text in page.text
 
 
