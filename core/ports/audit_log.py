@@ -18,6 +18,8 @@ class AuditAction(StrEnum):
     LOGIN = "login"
     SIGN_IN = "sign_in"
     """A sign-in on the web page."""
+    KEY_CREATE = "key.create"
+    KEY_REVOKE = "key.revoke"
     TOKEN_ISSUE = "token.issue"  # noqa: S105 - a word, not a token
     MANIFEST_PUSH = "manifest.push"
     MANIFEST_PULL = "manifest.pull"

@@ -47,6 +47,8 @@ _CHANGES: Final = frozenset(
         AuditAction.USAGE_MEASURE,
         AuditAction.COLLECTION_START,
         AuditAction.VERIFICATION_START,
+        AuditAction.KEY_CREATE,
+        AuditAction.KEY_REVOKE,
         AuditAction.READONLY_ON,
         AuditAction.READONLY_OFF,
     }

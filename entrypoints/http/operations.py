@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from config.settings import AuthKind
+from core.access_keys.service import AccessKeys
 from core.collection.collector import JOB
 from core.collection.report import CollectionObserver, ignore
 from core.coordination.read_only import ReadOnlySwitch
@@ -39,6 +41,8 @@ class Operations:
     """Returns the names of the configured endpoints of events."""
     collection: JobControl
     verification: JobControl
+    access_keys: AccessKeys | None
+    """The API keys; None without users who could own them."""
     findings: Journal
     """The findings of verifications by servers."""
 
@@ -65,6 +69,7 @@ def operations_of(
         endpoint_names=lambda: application.events.endpoint_names,
         collection=_collection(application, observe_collection),
         verification=_verification(application, verification_observer),
+        access_keys=application.access_keys if application.settings.auth.kind is AuthKind.HTPASSWD else None,
         findings=Journal(application.storage, application.verification_options.scope),
     )
 

@@ -150,6 +150,7 @@ class Site:
             "file": lambda name: root + self._files.address(name),
             "form_token": self._sessions.form_token(visit.session),
             "can_sign_in": self._accounts is not None,
+            "has_keys": self._parts.operations.access_keys is not None,
             "is_read_only": self._parts.flags.is_read_only,
             "has_notifications": bool(self._parts.operations.endpoint_names()),
             "read_only_reason": self._parts.flags.read_only_reason,

@@ -17,6 +17,7 @@ from adapters.audit_log.stream import DisabledAuditLog
 from adapters.auth.open import OpenAuthenticator
 from adapters.catalog_index.memory import InMemoryCatalogIndex
 from config.settings import Settings
+from core.access_keys.service import AccessKeys
 from core.collection.listing import Lister
 from core.coordination.budget import Budget, Rates
 from core.coordination.lease import Lease
@@ -130,7 +131,7 @@ def job_control(
     )
 
 
-def operations_on(services: CoreServices) -> Operations:
+def operations_on(services: CoreServices, access_keys: AccessKeys | None = None) -> Operations:
     read_only = ReadOnlySwitch(services.storage, clock=time.monotonic, now=lambda: datetime.now(UTC))
     return Operations(
         storage=services.storage,
@@ -141,6 +142,7 @@ def operations_on(services: CoreServices) -> Operations:
         endpoint_names=lambda: frozenset({"configured"}),
         collection=job_control(services, "collection"),
         verification=job_control(services, "verification", is_upkeep=False),
+        access_keys=access_keys,
         findings=Journal(services.storage, "test"),
     )
 

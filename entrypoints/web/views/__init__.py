@@ -9,6 +9,7 @@ from entrypoints.web.views.activity import ActivityViews
 from entrypoints.web.views.deleting import DeletingViews
 from entrypoints.web.views.history import HistoryViews
 from entrypoints.web.views.image import ImageViews
+from entrypoints.web.views.keys import KeyViews
 from entrypoints.web.views.notifications import NotificationViews
 from entrypoints.web.views.overview import OverviewViews
 from entrypoints.web.views.preferences import PreferenceViews
@@ -35,6 +36,7 @@ def all_views(parts: SiteParts, sessions: Sessions) -> Mapping[tuple[Page, str],
         **DeletingViews(parts).views(),
         **HistoryViews(parts).views(),
         **SigningViews(parts, sessions).views(),
+        **KeyViews(parts).views(),
         **PreferenceViews().views(),
         **TrashViews(parts).views(),
         **RetentionViews(parts).views(),
