@@ -27,7 +27,8 @@ _WITHOUT_RULES = {
 
 def access_policy(auth: AuthSettings, access: AccessSettings) -> AccessPolicy:
     """Return the access policy: the configured rules, or distribution's behaviour for this authentication method."""
-    rules = access.rules or _WITHOUT_RULES[auth.kind].rules
+    # The grants of a token replace the rules for its bearer, so the rules are those for the users.
+    rules = access.rules or _WITHOUT_RULES[AuthKind.HTPASSWD if auth.has_users else auth.methods[0]].rules
     return AccessPolicy(rules=rules, blocked=frozenset(access.blocked_users))
 
 

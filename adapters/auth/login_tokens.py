@@ -7,10 +7,10 @@ permissions: access rules are evaluated on every request.
 """
 
 import hmac
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from joserfc import jwt
 from joserfc.errors import ExpiredTokenError, JoseError
@@ -48,12 +48,22 @@ class LoginTokenAuthenticator(Authenticator, TokenIssuer, Accounts):
         accounts: the users; asked for every token, so that a removed user loses access at once.
         secret: equal on all replicas.
         now: returns the current time, UTC-aware.
+        others: verifies the tokens of another issuer; opened and closed with this authenticator.
     """
 
-    def __init__(self, inner: Authenticator, *, accounts: Accounts, secret: bytes, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        inner: Authenticator,
+        *,
+        accounts: Accounts,
+        secret: bytes,
+        now: Callable[[], datetime],
+        others: Authenticator | None = None,
+    ) -> None:
         self.name = inner.name
         self._inner = inner
         self._accounts = accounts
+        self._others = others
         # A derived key: nothing that is signed with the secret for another purpose may be valid as a token.
         self._key = OctKey.import_key(hmac.digest(secret, b"login tokens", "sha256"))
         self._now = now
@@ -62,26 +72,39 @@ class LoginTokenAuthenticator(Authenticator, TokenIssuer, Accounts):
     @override
     async def __aenter__(self) -> Self:
         await self._inner.__aenter__()
+        if self._others is not None:
+            await self._others.__aenter__()
         return self
 
     @override
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._others is not None:
+            await self._others.__aexit__(kind, error, trace)
         await self._inner.__aexit__(kind, error, trace)
 
     @override
     async def authenticate(self, authorization: str | None) -> Principal:
         if not authorization or split_header(authorization)[0] != "bearer" or _is_access_key(authorization):
             return await self._inner.authenticate(authorization)
+        try:
+            claims = decode_token(parse_bearer(authorization), self._key, self._registry).claims
+        except CredentialsInvalidError:
+            if self._others is None:
+                raise
+            # Not signed with our key: its issuer is another one, or nobody.
+            return await self._others.authenticate(authorization)
+        return await self._verified(claims)
+
+    async def _verified(self, claims: Mapping[str, Any]) -> Principal:
         now = int(self._now().timestamp())
         expected = jwt.JWTClaimsRegistry(
             now=now, aud={"essential": True, "value": _AUDIENCE}, exp={"essential": True}, sub={"allow_blank": True}
         )
-        claims = decode_token(parse_bearer(authorization), self._key, self._registry).claims
         principal = await self._principal(str(claims.get("sub", "")), str(claims.get("key", "")))
         try:
-            expected.validate(claims)
+            expected.validate(dict(claims))
         except ExpiredTokenError:
             raise CredentialsExpiredError(principal, datetime.fromtimestamp(claims["exp"], UTC)) from None
         except JoseError as error:
@@ -119,6 +142,8 @@ class LoginTokenAuthenticator(Authenticator, TokenIssuer, Accounts):
     @override
     async def reload(self) -> None:
         await self._inner.reload()
+        if self._others is not None:
+            await self._others.reload()
 
     async def _principal(self, name: str, key: str) -> Principal:
         if not name:

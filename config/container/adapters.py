@@ -9,6 +9,7 @@ from dependency_injector.providers import Callable, Dependency, Object, Provider
 
 from adapters.audit_log.file import FileAuditLog
 from adapters.audit_log.stream import DisabledAuditLog, StreamAuditLog
+from adapters.auth.combined import CombinedAuthenticator
 from adapters.auth.htpasswd import HtpasswdAuthenticator
 from adapters.auth.open import OpenAuthenticator
 from adapters.auth.silly import SillyAuthenticator
@@ -23,6 +24,7 @@ from adapters.hashing.resumable import hasher_factory
 from config.container.applications import Observers
 from config.container.authenticators import (
     group_file,
+    kind_of_authenticator,
     reveal_or_make_secret,
     token_authenticator,
 )
@@ -99,8 +101,9 @@ class Adapters(DeclarativeContainer):
         clock=Object(time.monotonic),
         groups=Singleton(group_file, settings.provided.access.group_file),
     )
+    tokens = Singleton(token_authenticator, settings.provided.auth.token, now=now)
     shared_authenticator: Provider[Authenticator] = Selector(
-        settings.provided.auth.kind,
+        Callable(kind_of_authenticator, settings.provided.auth),
         none=Singleton(OpenAuthenticator),
         silly=Singleton(
             SillyAuthenticator,
@@ -108,7 +111,8 @@ class Adapters(DeclarativeContainer):
             service=settings.provided.auth.silly.service,
         ),
         htpasswd=htpasswd,
-        token=Singleton(token_authenticator, settings.provided.auth.token, now=now),
+        token=tokens,
+        both=Singleton(CombinedAuthenticator, htpasswd, tokens),
     )
     descriptor_marks = Singleton(SharedMarks)
     own_descriptors = Singleton(

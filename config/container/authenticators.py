@@ -5,10 +5,12 @@ from collections.abc import Callable as CallableType
 from datetime import datetime
 
 from adapters.auth.access_keys import AccessKeyAuthenticator
+from adapters.auth.combined import CombinedAuthenticator
 from adapters.auth.groups import GroupFile
 from adapters.auth.htpasswd import HtpasswdAuthenticator
 from adapters.auth.user_file import UserFile
 from config.settings import (
+    AuthSettings,
     Secret,
     Settings,
     TokenSettings,
@@ -45,16 +47,24 @@ def with_access_keys(
     """Return the authenticator of one process: the one that processes share, and API keys if it has users in a file.
 
     If the policy allows anonymous access, the result also issues tokens in exchange for passwords and keys: docker
-    needs a token server to come without a password.
+    needs a token server to come without a password. So does it beside a token server: docker sends either passwords or
+    tokens, as the challenge requires.
     """
-    if not isinstance(base, HtpasswdAuthenticator):
+    tokens = base.tokens if isinstance(base, CombinedAuthenticator) else None
+    users = base.users if isinstance(base, CombinedAuthenticator) else base
+    if not isinstance(users, HtpasswdAuthenticator):
         return base
-    keyed = AccessKeyAuthenticator(base, keys)
-    if not policy.applies_to_anonymous:
+    keyed = AccessKeyAuthenticator(users, keys)
+    if not policy.applies_to_anonymous and tokens is None:
         return keyed
     from adapters.auth.login_tokens import LoginTokenAuthenticator  # noqa: PLC0415
 
-    return LoginTokenAuthenticator(keyed, accounts=keyed, secret=secret, now=now)
+    return LoginTokenAuthenticator(keyed, accounts=keyed, secret=secret, now=now, others=tokens)
+
+
+def kind_of_authenticator(settings: AuthSettings) -> str:
+    """Return which authenticator the processes share."""
+    return settings.methods[0].value if len(settings.methods) == 1 else "both"
 
 
 def token_authenticator(settings: TokenSettings, *, now: CallableType[[], datetime]) -> Authenticator:

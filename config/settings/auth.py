@@ -1,8 +1,8 @@
-"""`auth`: at most one authentication method."""
+"""`auth`: the authentication methods."""
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from adapters.auth.algorithms import ALGORITHMS
 from core.model.setting import MISSING_VALUE, Group, SettingInvalidError, setting
@@ -15,6 +15,9 @@ class AuthKind(StrEnum):
     SILLY = "silly"
     HTPASSWD = "htpasswd"
     TOKEN = "token"  # noqa: S105 - a keyword of the configuration file, not a password
+
+
+_COMBINABLE: Final = frozenset({AuthKind.HTPASSWD, AuthKind.TOKEN})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,12 +65,12 @@ class TokenSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuthSettings:
-    """The selected method (`kind`); only the section of that method is used.
+    """The selected methods; only their sections are used.
 
-    A bare method name stands for that method without parameters.
+    A bare method name stands for that method without parameters. `htpasswd` and `token` can be combined.
     """
 
-    kind: AuthKind = AuthKind.NONE
+    methods: tuple[AuthKind, ...] = (AuthKind.NONE,)
     none: ClassVar = Group("none", "No authentication.", may_be_empty=True)
     silly: SillySettings = setting("silly", "Accepts any credentials; for tests.", SillySettings(), may_be_empty=True)
     htpasswd: HtpasswdSettings = setting(
@@ -77,9 +80,16 @@ class AuthSettings:
 
     @staticmethod
     def complete(values: dict[str, Any]) -> dict[str, Any]:
-        """Add the kind of the selected method; reject several methods."""
-        kinds = [kind for kind in AuthKind if kind in values]
-        if len(kinds) > 1:
-            raise SettingInvalidError(f"selects {len(kinds)} methods, {' and '.join(kinds)}: keep one")
+        """Add the selected methods; reject those that cannot be combined."""
+        methods = tuple(kind for kind in AuthKind if kind in values)
+        if len(methods) > 1 and not _COMBINABLE.issuperset(methods):
+            raise SettingInvalidError(
+                f"selects {len(methods)} methods, {' and '.join(methods)}: keep one, or combine htpasswd and token"
+            )
         values.pop("none", None)
-        return values | {"kind": kinds[0]} if kinds else values
+        return values | {"methods": methods} if methods else values
+
+    @property
+    def has_users(self) -> bool:
+        """Whether the registry has users of its own, in a file."""
+        return AuthKind.HTPASSWD in self.methods

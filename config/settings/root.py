@@ -231,11 +231,11 @@ def _require_one_redis(redis: RedisOptions) -> None:
 
 def _require_compatible(auth: AuthSettings, access: AccessSettings) -> None:
     """Reject rules that would never apply, or whose groups would be empty."""
-    if access.rules and auth.kind is AuthKind.TOKEN:
+    if access.rules and auth.methods == (AuthKind.TOKEN,):
         raise SettingInvalidError(
             {"access": {"rules": ["cannot be combined with `auth.token`: the token server grants access"]}}
         )
-    if access.group_file and auth.kind is not AuthKind.HTPASSWD:
+    if access.group_file and not auth.has_users:
         raise SettingInvalidError(
             {"access": {"groupfile": ["needs `auth.htpasswd`: other methods have no users in groups"]}}
         )

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Final
 
 from config.durations import parse_span
 from config.errors import ConfigError
-from config.settings import AuthKind
 from core.access_keys.key import EVERYWHERE, AccessKey, limit_to
 from core.errors import UnknownError
 from core.model.access import RuleAction
@@ -75,7 +74,7 @@ def _lifetime(text: str) -> timedelta | None:
 
 def _run(arguments: Namespace) -> int:
     settings = load_and_warn(arguments.file).settings
-    if settings.auth.kind is not AuthKind.HTPASSWD:
+    if not settings.auth.has_users:
         raise ConfigError(["auth.htpasswd: is not configured; API keys have the rights of its users"])
     # Imported here, so that the other commands start without storage SDKs.
     from config.container import build_registry, open_user_file  # noqa: PLC0415

@@ -7,7 +7,6 @@ from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING, Final
 
 from config.errors import ConfigError
-from config.settings import AuthKind
 from core.errors import InvalidInputError, RegistryError
 from entrypoints.commands.base import Command, add_file_argument
 from entrypoints.commands.opening import load_and_warn
@@ -42,7 +41,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
 
 def _run(arguments: Namespace) -> int:
     settings = load_and_warn(arguments.file).settings
-    if settings.auth.kind is not AuthKind.HTPASSWD:
+    if not settings.auth.has_users:
         raise ConfigError(["auth.htpasswd: is not configured; set `realm` and the `path` of the file of users"])
     # Imported here, so that the other commands start without bcrypt.
     from config.container import open_user_file  # noqa: PLC0415

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from config.settings import AuthKind
 from core.access_keys.service import AccessKeys
 from core.collection.collector import JOB
 from core.collection.report import CollectionObserver, ignore
@@ -69,7 +68,7 @@ def operations_of(
         endpoint_names=lambda: application.events.endpoint_names,
         collection=_collection(application, observe_collection),
         verification=_verification(application, verification_observer),
-        access_keys=application.access_keys if application.settings.auth.kind is AuthKind.HTPASSWD else None,
+        access_keys=application.access_keys if application.settings.auth.has_users else None,
         findings=Journal(application.storage, application.verification_options.scope),
     )
 

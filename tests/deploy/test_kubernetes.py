@@ -44,7 +44,7 @@ def test_configuration_is_understood(manifests, tmp_path):
             assert settings.catalog.backend is CatalogBackend.MYSQL
             assert settings.redis
             assert settings.redis.addrs == ("redis:6379",)
-            assert settings.auth.kind is AuthKind.HTPASSWD
+            assert settings.auth.methods == (AuthKind.HTPASSWD,)
         case StorageKind.INMEMORY:
             pytest.fail("images must outlive the pod")
     if settings.http.tls:

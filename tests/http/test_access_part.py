@@ -35,7 +35,7 @@ class Authorizer:
         await OpenAuthenticator().reload()
 
 
-BEGUN = Settings(auth=AuthSettings(kind=AuthKind.HTPASSWD))
+BEGUN = Settings(auth=AuthSettings(methods=(AuthKind.HTPASSWD,)))
 RULES = AccessSettings(
     rules=(Rule(who=("bob",), actions=(RuleAction.PULL,)),),
     upload_lifetime_seconds=60,
@@ -57,7 +57,7 @@ def test_new_rules_are_used():
 
 def test_rules_for_another_method_wait_for_the_next_start(caplog):
     authorizer = Authorizer()
-    changed = replace(BEGUN, auth=AuthSettings(kind=AuthKind.NONE), access=AccessSettings())
+    changed = replace(BEGUN, auth=AuthSettings(), access=AccessSettings())
     part_of(authorizer, TagImmutability(AccessSettings())).apply(changed)
     assert authorizer.policy is MEMBERS_ONLY
     assert "next start" in caplog.text

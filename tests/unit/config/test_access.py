@@ -18,6 +18,7 @@ from entrypoints.process.start_warnings import warn_at_start
 from tests.support.configuration import MINIMAL, SCS, LoadText, problems_of
 
 HTPASSWD = "auth: {htpasswd: {realm: r, path: /p}}\n"
+BOTH = "auth: {htpasswd: {realm: r, path: /p}, token: {realm: r, issuer: i, service: s, jwks: /k}}\n"
 TOKEN = "auth: {token: {realm: r, issuer: i, service: s, jwks: /k}}\n"
 SILLY = "auth: {silly: {realm: r, service: s}}\n"
 RULES = """
@@ -89,6 +90,8 @@ def test_rules_without_effect_are_refused(load_text: LoadText, text: str, said: 
         (HTPASSWD + RULES, LoginTokenAuthenticator),
         (HTPASSWD + "access: {rules: [{who: [a], actions: [pull]}]}\n", AccessKeyAuthenticator),
         (TOKEN, TokenAuthenticator),
+        (BOTH, LoginTokenAuthenticator),
+        (BOTH + "access: {groupfile: /g, rules: [{who: ['@g'], actions: [pull]}]}\n", LoginTokenAuthenticator),
         (
             "auth: {token: {realm: r, issuer: i, service: s, rootcertbundle: /c, autoredirect: true}}\n",
             TokenAuthenticator,
@@ -112,7 +115,7 @@ def test_method_has_its_adapter(load_text: LoadText, text: str, kind: type) -> N
     ],
 )
 def test_without_rules_access_is_as_in_distribution(kind: AuthKind, policy: object) -> None:
-    assert access_policy(AuthSettings(kind=kind), AccessSettings()) == policy
+    assert access_policy(AuthSettings(methods=(kind,)), AccessSettings()) == policy
 
 
 def test_rules_replace_the_behaviour_of_distribution(load_text: LoadText) -> None:

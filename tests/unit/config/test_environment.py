@@ -187,7 +187,7 @@ def test_middleware_options_are_free(load_text: LoadText) -> None:
 
 
 def test_auth_none_is_accepted_in_any_case(load_text: LoadText) -> None:
-    assert load_text(MINIMAL, {"REGISTRY_AUTH": "None"}).settings.auth.kind is AuthKind.NONE
+    assert load_text(MINIMAL, {"REGISTRY_AUTH": "None"}).settings.auth.methods == (AuthKind.NONE,)
 
 
 def test_wrong_values_name_their_variable(load_text: LoadText) -> None:

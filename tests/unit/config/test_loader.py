@@ -277,7 +277,7 @@ def test_two_auth_methods_are_refused(load_text: LoadText) -> None:
 
 
 def test_empty_auth_section_is_none(load_text: LoadText) -> None:
-    assert load_text(MINIMAL + "auth:\n").settings.auth.kind is AuthKind.NONE
+    assert load_text(MINIMAL + "auth:\n").settings.auth.methods == (AuthKind.NONE,)
 
 
 def test_tls_needs_certificate_and_key(load_text: LoadText) -> None:
