@@ -23,9 +23,11 @@ RULES = [
     {"who": ["alice"], "actions": ["pull", "push", "delete", "catalog", "admin"]},
     {"who": ["bob"], "repositories": ["team/**"], "actions": ["pull", "push", "catalog"]},
 ]
-OF_A_VISITOR = ("", "_sign-in", "_nothing", "private/payments", f"{NGINX}/_tags/latest")
+OF_A_VISITOR = ("", "_sign-in", "_nothing", "_search?q=label:*", "private/payments", f"{NGINX}/_tags/latest")
 OF_THE_REGISTRY = (
     "",
+    "?in=team",
+    "_activity",
     "_trash",
     "_retention",
     "_verification",
@@ -118,6 +120,15 @@ def test_pages_of_a_user(browser, index, paths):
     for path in paths:
         found += look_around(browser, path.replace("<platform>", index.images[0].digest))
     assert found == []
+
+
+def test_pages_of_a_measured_store(browser):
+    browser.sign_in(*ALICE)
+    browser.open("_usage")
+    browser.follow(browser.find("main form[action$='_usage'] button"))
+    while not browser.has("meter"):
+        browser.open("_usage")
+    assert [fault for path in ("_usage", "_collection") for fault in look_around(browser, path)] == []
 
 
 def test_page_of_a_removed_entry(browser):
