@@ -51,8 +51,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Spread the files that wait for servers among the others, so that the processors are busy while they wait.
 
-    The longest file, that of the image, comes first. The other files are sorted by their number of tests, descending,
-    so that short files come last.
+    The longest file, that of the image, comes first, and the others that wait are over before the end: some take long.
+    The other files are sorted by their number of tests, descending, so that short files come last.
     """
     sizes = Counter(item.path for item in items)
     waiting = {item.path for item in items if item.get_closest_marker("e2e")}

@@ -9,8 +9,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 from adapters.blob_storage.filesystem import FilesystemBlobStorage
 from tests.support.streams import collect, read_stream
 
@@ -65,7 +63,6 @@ async def require_resumable(storage: FilesystemBlobStorage, root: Path) -> None:
         assert kept == (PATTERN * (len(kept) // len(PATTERN) + 1))[: len(kept)]
 
 
-@pytest.mark.timeout(60)
 async def test_killed_process_leaves_a_sound_store(tmp_path):
     async with FilesystemBlobStorage(str(tmp_path)) as storage:
         await storage.write("/replaced", CONTENTS[0])

@@ -109,7 +109,7 @@ def told(endpoint: EventEndpoint, repository: str) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("place", ["storage", "local"])
-@pytest.mark.timeout(120 + 15 * KILL_ROUNDS)
+@pytest.mark.timeout(300 + 60 * KILL_ROUNDS)
 def test_acknowledged_changes_are_delivered_across_kills(
     place: str, endpoint: EventEndpoint, serve: Callable[..., RegistryServer], tmp_path: Path
 ) -> None:

@@ -21,7 +21,7 @@ import pytest
 from tests.architecture.test_lock_file import locked_packages, read_project
 from tests.support.tools import REPOSITORY_ROOT, find_tool
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300), pytest.mark.usefixtures("trust_of_the_machine")]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900), pytest.mark.usefixtures("trust_of_the_machine")]
 
 CHECKOUT = ("Makefile", "scripts", "pyproject.toml", "uv.lock", "README.md", "LICENSE")
 SOURCES = ("core", "adapters", "config", "entrypoints")

@@ -14,7 +14,7 @@ from tests.support.processes import RegistryServer
 from tests.support.registry_client import RegistryClient
 from tests.support.tools import REPOSITORY_ROOT, find_tool
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300), pytest.mark.usefixtures("trust_of_the_machine")]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900), pytest.mark.usefixtures("trust_of_the_machine")]
 
 UV = find_tool("uv")
 ARCHIVE = ("core", "adapters", "config", "entrypoints", "pyproject.toml", "uv.lock", "README.md", "LICENSE")

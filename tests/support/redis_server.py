@@ -53,7 +53,7 @@ class RedisServer:
 
     def client(self, **options: Any) -> "redis.Redis":
         """Return a client for the test."""
-        return redis.Redis(port=self.port, decode_responses=True, socket_timeout=5, **options)
+        return redis.Redis(port=self.port, decode_responses=True, socket_timeout=60, **options)
 
     def start(self) -> None:
         """Start the server, empty, and return when it answers."""
