@@ -48,7 +48,7 @@ TEXTS = st.text(alphabet="-9_ab", min_size=1, max_size=6)
 ANY = st.text(alphabet=ALPHABET, min_size=1, max_size=4)
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(
     names=st.sets(TEXTS, max_size=25) | st.sets(ANY, max_size=25),
     after=TEXTS | st.just(""),

@@ -81,13 +81,13 @@ def _lines(path: str, environ: Mapping[str, str]) -> Sequence[str]:
 
 # Python warns about `[0||` in a regular expression of a mirror: a later version may read it as a union of sets.
 @pytest.mark.filterwarnings("ignore:Possible (nested set|set):FutureWarning")
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(environ=st.dictionaries(names, values, max_size=6))
 def test_any_environment_gives_settings_or_problems(folder: Path, environ: dict[str, str]) -> None:
     check(str(folder / "minimal.yml"), environ)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(text=st.one_of(st.text(max_size=60), st.text(alphabet="abhtp[]{}:,&*!|>'\"%@#-? \n01~<", max_size=60)))
 def test_any_file_gives_settings_or_problems(folder: Path, text: str) -> None:
     path = folder / "any.yml"

@@ -31,7 +31,7 @@ NAME, OTHER, LOCAL = RepositoryName("hub/alpine"), RepositoryName("hub/debian"),
 LAYER, OWN = b"cached layer", b"layer of the client"
 REQUEST_SECONDS = 15.0
 """Longest duration of a request of an actor that is not suspended."""
-ORDERS = 15
+ORDERS = 10
 """For each scenario and suspension, which have seeds of their own: one seed plays alike in all of them."""
 TURNS = 110
 """More turns than an eviction takes."""

@@ -111,7 +111,7 @@ async def _play(story):
         await told.services.manifests.get(NAME, tag)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.lists(operations, max_size=12))
 def test_every_listed_entry_can_be_restored(story):
     asyncio.run(_play(story))
