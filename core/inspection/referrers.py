@@ -1,6 +1,6 @@
 """The signatures, SBOMs, attestations and other artifacts that refer to a manifest, as a tree of two levels."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final, cast
@@ -11,7 +11,7 @@ from core.inspection.documents import Some, as_pairs, as_text, as_time
 from core.model.artifact_types import COSIGN_TAGS, SIGNATURES, ArtifactKind, kind_of
 from core.model.descriptor import Descriptor
 from core.model.digest import Digest
-from core.model.names import Tag
+from core.model.names import RepositoryName, Tag
 from core.summaries.service import RepositoryView, TagState
 from core.summaries.tag_list import ReferrersOf
 
@@ -37,6 +37,8 @@ class Referrer:
     """The creation time by its annotation."""
     tag: str = ""
     """Cosign's tag, if the artifact has no subject."""
+    is_held: bool = True
+    """Whether the repository holds it; false for what a cache has not fetched."""
     annotations: Some[tuple[str, str]] = field(default_factory=Some)
     referrers: Some["Referrer"] = field(default_factory=Some)
     has_more: bool = False
@@ -63,20 +65,24 @@ class ReferrerTrees:
 
     Args:
         referrers: returns the referrers of a manifest.
+        holds: whether a repository holds a manifest.
     """
 
-    def __init__(self, referrers: ReferrersOf) -> None:
+    def __init__(self, referrers: ReferrersOf, holds: Callable[[RepositoryName, Digest], Awaitable[bool]]) -> None:
         self._referrers = referrers
+        self._holds = holds
 
-    async def tree(self, view: RepositoryView, digest: Digest, *, is_nested: bool = True) -> ReferrerTree:
+    async def tree(self, view: RepositoryView, digest: Digest, *, is_cached: bool = False) -> ReferrerTree:
         """Return the referrers of a manifest, and their own referrers.
 
-        Costs two requests for the manifest and for each of the first ten referrers, and two for each artifact found.
+        Costs two requests for the manifest and for each of the first ten referrers, and two for each artifact found. In
+        a cached repository, it is one question to the upstream, and a request for each artifact, without their own
+        referrers.
 
         Args:
             view: the tags of the repository, among which are those of cosign.
             digest: the manifest.
-            is_nested: whether to look for the referrers of referrers.
+            is_cached: whether the repository is cached.
         """
         try:
             page = await self._referrers(view.name, digest, n=REFERRERS_MAX)
@@ -84,13 +90,21 @@ class ReferrerTrees:
             return ReferrerTree(items=_tagged(view.tags, digest, ()), is_complete=False)
         found = [_referrer(each) for each in page.items]
         found += _tagged(view.tags, digest, {each.digest for each in found})
-        asked = found[:ASKED_MAX] if is_nested else []
+        if is_cached:
+            return ReferrerTree(items=tuple(await self._marked(view.name, found)), has_more=page.has_more)
+        asked = found[:ASKED_MAX]
 
         async def with_referrers(referrer: Referrer) -> Referrer:
             return await self._with_referrers(view, referrer)
 
         nested = await map_bounded(with_referrers, asked, at_once=4)
         return ReferrerTree(items=(*nested, *found[len(asked) :]), has_more=page.has_more)
+
+    async def _marked(self, name: RepositoryName, referrers: Sequence[Referrer]) -> Sequence[Referrer]:
+        async def mark(referrer: Referrer) -> Referrer:
+            return replace(referrer, is_held=await self._holds(name, referrer.digest))
+
+        return await map_bounded(mark, referrers)
 
     async def _with_referrers(self, view: RepositoryView, referrer: Referrer) -> Referrer:
         page = await self._referrers(view.name, referrer.digest, n=NESTED_MAX)

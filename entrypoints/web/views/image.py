@@ -30,7 +30,7 @@ class ImageViews:
         self._registry = parts.registry
         self._urls = parts.urls
         self._origins = parts.origins
-        self._trees = ReferrerTrees(parts.registry.referrers.page)
+        self._trees = ReferrerTrees(parts.registry.referrers.page, parts.registry.summaries.holds)
         self._inspector = Inspector(parts.registry.summaries, self._manifest, offload=asyncio.to_thread)
 
     def views(self) -> Mapping[tuple[Page, str], View]:
@@ -66,8 +66,7 @@ class ImageViews:
         origin = self._origins.find(name)
         layers = [layer.digest for layer in found.layers] if found.shape is Shape.IMAGE else []
         shared = await find_shared(self._registry.summaries, view, digest, layers)
-        # Each question about a cached repository is one to its upstream.
-        tree = await self._trees.tree(view, digest, is_nested=origin is None)
+        tree = await self._trees.tree(view, digest, is_cached=origin is not None)
         values: dict[str, Any] = {
             "name": name,
             "tag": tag,

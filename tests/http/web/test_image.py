@@ -257,5 +257,6 @@ async def test_a_page_of_a_cached_image_names_the_upstream_and_fetches_nothing(s
     assert page.status == 200
     assert "It comes from docker.io/library/alpine" in page.text
     assert "The cache does not hold the config" in page.text
+    assert "oras attach" not in page.text, "the cache refuses pushes"
     missing = await visitor.open(f"{name}/_manifests/{Digest.of(b'other')}")
     assert (missing.status, "the cache does not hold this manifest" in missing.text) == (404, True)

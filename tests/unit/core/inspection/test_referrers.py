@@ -39,6 +39,13 @@ class Referrers:
         return Page(items=items[:n], has_more=len(items) > n)
 
 
+def trees(referrers, held=()):
+    async def holds(_name, digest):
+        return digest in held
+
+    return ReferrerTrees(referrers, holds)
+
+
 async def test_referrers_have_names_and_their_own_referrers():
     found = {
         IMAGE: [
@@ -46,7 +53,7 @@ async def test_referrers_have_names_and_their_own_referrers():
         ],
         SBOM: [referrer(SIGNATURE, COSIGN)],
     }
-    tree = await ReferrerTrees(Referrers(found)).tree(view(), IMAGE)
+    tree = await trees(Referrers(found)).tree(view(), IMAGE)
     [sbom] = tree.items
     assert sbom.created == datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     assert (sbom.kind, sbom.size, tree.has_signature) == (ArtifactKind.SPDX, 7, False)
@@ -55,7 +62,7 @@ async def test_referrers_have_names_and_their_own_referrers():
 
 async def test_artifacts_under_the_tags_of_cosign_count():
     states = {cosign_tag(IMAGE, "sig"): SIGNATURE, cosign_tag(IMAGE, "sbom"): SBOM, cosign_tag(SBOM, "sig"): OTHER}
-    tree = await ReferrerTrees(Referrers({IMAGE: [referrer(SBOM)]})).tree(view(**states), IMAGE)
+    tree = await trees(Referrers({IMAGE: [referrer(SBOM)]})).tree(view(**states), IMAGE)
     assert [(each.digest, each.tag) for each in tree.items] == [(SBOM, ""), (SIGNATURE, cosign_tag(IMAGE, "sig"))]
     assert tree.has_signature
     assert [each.digest for each in tree.items[0].referrers] == [OTHER]
@@ -65,20 +72,21 @@ async def test_questions_are_bounded():
     many = [referrer(Digest.of(b"%d" % number)) for number in range(REFERRERS_MAX + 1)]
     nested = [referrer(Digest.of(b"n%d" % number)) for number in range(NESTED_MAX + 1)]
     referrers = Referrers({IMAGE: many, many[0].digest: nested})
-    tree = await ReferrerTrees(referrers).tree(view(), IMAGE)
+    tree = await trees(referrers).tree(view(), IMAGE)
     assert (len(tree.items), tree.has_more, len(referrers.asked)) == (REFERRERS_MAX, True, 1 + ASKED_MAX)
     assert (len(tree.items[0].referrers.items), tree.items[0].has_more) == (NESTED_MAX, True)
 
 
-async def test_nested_referrers_are_left_out_on_demand():
-    referrers = Referrers({IMAGE: [referrer(SBOM)]})
-    tree = await ReferrerTrees(referrers).tree(view(), IMAGE, is_nested=False)
-    assert ([each.digest for each in tree.items], referrers.asked) == ([SBOM], [IMAGE])
+async def test_a_cached_repository_is_asked_once_and_says_which_it_holds():
+    referrers = Referrers({IMAGE: [referrer(SBOM), referrer(SIGNATURE)]})
+    tree = await trees(referrers, held={SBOM}).tree(view(), IMAGE, is_cached=True)
+    assert [(each.digest, each.is_held) for each in tree.items] == [(SBOM, True), (SIGNATURE, False)]
+    assert referrers.asked == [IMAGE]
 
 
 async def test_an_upstream_that_fails_leaves_the_tags_of_cosign():
     async def fail(_name, _subject, /, *, n):
         raise UpstreamUnavailableError(f"no answer for {n}")
 
-    tree = await ReferrerTrees(fail).tree(view(**{cosign_tag(IMAGE, "att"): OTHER}), IMAGE)
+    tree = await trees(fail).tree(view(**{cosign_tag(IMAGE, "att"): OTHER}), IMAGE)
     assert ([each.kind for each in tree.items], tree.is_complete) == ([ArtifactKind.ATTESTATION], False)
