@@ -4,6 +4,7 @@ from collections.abc import Collection
 from typing import Final
 
 from core.concurrency import closing
+from core.model.artifact_types import SIGNATURES, kind_of
 from core.model.digest import Digest
 from core.model.names import RepositoryName, Tag
 from core.ports.blob_storage import BlobStorage
@@ -15,12 +16,6 @@ LISTED_MAX: Final = 5_000
 """Maximum number of referrers of a repository that are listed."""
 DESCRIBED_MAX: Final = 200
 """Maximum number of manifests that one call reads because their type is not known yet."""
-_SIGNATURE_TYPES: Final = (
-    "application/vnd.cncf.notary.signature",
-    "application/vnd.dev.cosign.",
-    "application/vnd.dev.sigstore.bundle",
-)
-"""The beginnings of the artifact types of signatures."""
 
 
 class Signatures:
@@ -53,7 +48,7 @@ class Signatures:
         referrers = await self._referrers(name, set(digests) - found)
         described = await self._summaries.describe(name, list(referrers), built_max=DESCRIBED_MAX)
         for digest, summary in described.items():
-            if summary.artifact_type.startswith(_SIGNATURE_TYPES):
+            if kind_of(summary.artifact_type, summary.annotations) in SIGNATURES:
                 found.add(referrers[digest])
         return frozenset(found)
 

@@ -22,6 +22,8 @@ class PullCommand:
 class PullCommands:
     """The commands for one image."""
 
+    repository: str
+    """The name of the repository with the host."""
     name: str
     """The name of the image as clients write it: with the host, and with the tag if there is one."""
     by_tag: tuple[PullCommand, ...]
@@ -44,6 +46,7 @@ def pull_commands(
     by_tag = f"{image}:{tag}" if tag is not None else ""
     folder = name.rpartition("/")[2]
     return PullCommands(
+        repository=image,
         name=by_tag or by_digest,
         by_tag=_commands(by_tag, f"{folder}-{tag}", is_tls=is_tls) if by_tag else (),
         by_digest=_commands(by_digest, f"{folder}-{digest.encoded[:12]}", is_tls=is_tls),

@@ -14,9 +14,9 @@ from core.model.digest import Digest
 from core.model.manifest import StoredManifest
 from core.model.names import RepositoryName, Tag
 from core.summaries.service import RepositoryView
-from entrypoints.http.keys import CLIENT
 from entrypoints.http.site import SiteParts
 from entrypoints.web.locations import Page
+from entrypoints.web.pull_commands import pull_commands
 from entrypoints.web.visits import Answer, Shown, View, Visit
 
 _TAGS_SHOWN: Final = 50
@@ -81,7 +81,7 @@ class ImageViews:
             "quoted": shlex.join,
             "pulled_at": pulls.get(digest),
             "upstream": f"{origin.upstream.name}/{origin.name}" if origin else "",
-            "pull_name": f"{visit.request[CLIENT].host or 'localhost'}/{name}",
+            "pull": pull_commands(visit.request, self._urls, name, digest, tag),
             "manifest_url": self._urls.manifest(visit.request, name, digest),
         }
         if found.config_blob is not None and found.raw_config is not None:
