@@ -123,6 +123,17 @@ class Registry:
             await self.publisher.publish_pushes([(name, tag, stored) for tag in pushed.tags or (None,)], by)
         return pushed
 
+    async def put_back(self, name: RepositoryName, tag: Tag, digest: Digest, *, by: Actor) -> PushedManifest:
+        """Point a tag at a manifest that the repository holds; everything happens as in a push of the manifest.
+
+        Raises:
+            ManifestUnknownError: the repository does not hold the manifest.
+            ManifestInvalidError: the manifest is of schema 1, which cannot be pushed.
+            DeniedError: the tag is immutable and points at another manifest.
+        """
+        manifest = await self.manifests.get(name, digest)
+        return await self.push_manifest(name, manifest.content, manifest.media_type, by=by, digest=digest, tags=[tag])
+
     async def delete_manifest(self, name: RepositoryName, reference: Reference, *, by: Actor) -> Sequence[Tag]:
         """Delete a tag or a manifest; with its last manifest, a repository leaves the catalog.
 

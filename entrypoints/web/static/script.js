@@ -10,9 +10,11 @@ function copy(text) {
   area.value = text;
   area.className = "hidden";
   document.body.append(area);
+  const focused = document.activeElement;
   area.select();
   document.execCommand("copy");
   area.remove();
+  focused?.focus();
   return Promise.resolve();
 }
 

@@ -3,14 +3,22 @@
 import pytest
 
 from adapters.catalog_index.memory import InMemoryCatalogIndex
+from adapters.upstream.memory import InMemoryUpstream
+from config.settings import AuditSettings, Settings
 from core.model.digest import Digest
+from core.model.events import Actor
 from core.model.media_types import OCI_MANIFEST
 from core.model.names import RepositoryName, Tag
+from core.pull_through.origins import Origins
+from core.pull_through.rules import UpstreamRules
 from core.summaries.changes import ChangeKind
+from tests.http.test_trash_api import ListAuditLog
 from tests.http.web.conftest import Visitor
 from tests.http.web.content import push_image
+from tests.support.content import image_manifest
 
 NAME = "team/app"
+ALICE = Actor("alice")
 
 
 async def test_pushes_moves_deletions_and_restorations(visitor, services):
@@ -84,3 +92,69 @@ async def test_history_requires_the_right_to_pull(start_with_users, path):
     visitor = Visitor(await start_with_users())
     assert "Sign in" in (await visitor.open(f"{NAME}/{path}")).text
     assert OCI_MANIFEST not in (await visitor.open(f"public/app/{path}")).text
+
+
+async def test_tag_is_put_back(visitor):
+    first, second = [await push_image(visitor.api, NAME, "a", label=label) for label in "12"]
+    page = await visitor.open(f"{NAME}/_history/a")
+    [link] = {link for link in page.links if "back=" in link}
+    assert str(Digest.of(first).encoded) in link
+    page = await visitor.open(link)
+    assert "Put a back?" in page.text
+    form = page.form(f"{NAME}/_history/a")
+    page = await visitor.send(form)
+    assert "a points at the older image again" in page.text
+    assert await visitor.api.services.manifests.tag_target(RepositoryName(NAME), Tag("a")) == Digest.of(first)
+    page = await visitor.send(form)
+    assert "changed in the meantime" in page.text
+    assert str(Digest.of(second)) in page.html
+    assert (await visitor.send(form, current=Digest.of(first), digest=Digest.of(b"none"))).status == 404
+    assert (await visitor.send(form, digest="<script>")).status == 400
+
+
+async def test_deleted_tag_is_put_back(visitor):
+    content = await push_image(visitor.api, NAME, "a")
+    async with visitor.api.request("DELETE", f"/v2/{NAME}/manifests/a") as response:
+        assert response.status == 202
+    page = await visitor.open(f"{NAME}/_history/a?back={Digest.of(content)}")
+    await visitor.send(page.form(f"{NAME}/_history/a"))
+    assert await visitor.api.services.manifests.tag_target(RepositoryName(NAME), Tag("a")) == Digest.of(content)
+
+
+async def test_visitor_without_the_right_cannot_put_back(start_with_users):
+    visitor = Visitor(await start_with_users())
+    services, name, tag = visitor.api.services, RepositoryName("public/app"), Tag("a")
+    image = image_manifest(b"{}")
+    await services.push_blob(name, b"{}")
+    for content in (image, image_manifest(b"{}", annotations={"n": "2"})):
+        await services.registry(InMemoryCatalogIndex()).push_manifest(name, content, OCI_MANIFEST, by=ALICE, tags=[tag])
+    page = await visitor.open(f"{name}/_history/a?back={Digest.of(image)}")
+    assert "Put" not in page.text
+    token = dict(page.form("_preferences").fields)["form_token"]
+    fields = [("form_token", token), ("digest", Digest.of(image))]
+    assert (await visitor.post(f"{name}/_history/a", fields)).status == 403
+    await visitor.sign_in("alice", "secret")
+    assert "Put a back?" in (await visitor.open(f"{name}/_history/a?back={Digest.of(image)}")).text
+
+
+async def test_cached_tag_is_not_put_back(start, services):
+    origins = Origins([(UpstreamRules(prefix="docker.io"), InMemoryUpstream("docker.io"))])
+    visitor = Visitor(await start(origins=origins))
+    name, digest = RepositoryName("docker.io/library/alpine"), Digest.of(b"x")
+    await services.tag_links.point(name, Tag("3"), digest)
+    page = await visitor.open(f"{name}/_history/3?back={digest}")
+    token = dict(page.form("_preferences").fields)["form_token"]
+    answer = await visitor.post(f"{name}/_history/3", [("form_token", token), ("digest", digest)])
+    assert ("Put" in page.text, answer.status) == (False, 405)
+
+
+async def test_pushes_of_the_page_are_audited(start):
+    log = ListAuditLog()
+    visitor = Visitor(await start(Settings(audit=AuditSettings(stdout=True, required=True)), audit_log=log))
+    first = await push_image(visitor.api, NAME, "a")
+    await push_image(visitor.api, NAME, "a", label="2")
+    page = await visitor.open(f"{NAME}/_history/a?back={Digest.of(first)}")
+    log.events.clear()
+    await visitor.send(page.form(f"{NAME}/_history/a"))
+    asked, done = log.events
+    assert (asked.stage, done.action, done.repository, done.tags) == ("asked", "manifest.push", NAME, ("a",))

@@ -260,6 +260,19 @@ async def test_several_tags_are_deleted_together(registry, sink):
     assert (newest.kind, newest.digest, newest.by) == (ChangeKind.DELETE, DIGEST, "bob")
 
 
+async def test_older_manifest_gets_its_tag_back(registry, sink):
+    await registry.push_manifest(NAME, NEWER, OCI_MANIFEST, by=ALICE, tags=[V1])
+    sink.take()
+    pushed = await registry.put_back(NAME, V1, DIGEST, by=BOB)
+    assert (pushed.digest, pushed.moved) == (DIGEST, [V1])
+    [event] = sink.take()
+    assert (event.action, event.tag, event.digest) == (EventAction.PUSH, V1, DIGEST)
+    newest = (await registry.history.page(NAME, V1, HistoryQuery())).items[0]
+    assert (newest.kind, newest.digest, newest.by) == (ChangeKind.PUSH, DIGEST, "bob")
+    with pytest.raises(ManifestUnknownError):
+        await registry.put_back(NAME, V1, Digest.of(b"none"), by=BOB)
+
+
 async def test_tags_that_moved_or_are_gone_are_not_deleted(registry, sink):
     sink.take()
     gone = Tag("gone")
