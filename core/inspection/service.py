@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from core.concurrency import map_bounded
 from core.content_source import Offload
@@ -34,8 +34,12 @@ CONFIG_BYTES_MAX: Final = 1024 * 1024
 """Maximum size in bytes of a config that a page shows."""
 ATTESTATIONS_MAX: Final = 20
 """Maximum number of attestations of an index that a page reads, for the types of their statements."""
+BUILT_MAX: Final = 200
+"""Maximum number of manifests of an index that a page reads for its summary; the next page continues."""
 _INLINE_BYTES_MAX: Final = 64 * 1024
 _TYPE_LENGTH_MAX: Final = 255
+
+T = TypeVar("T")
 
 ManifestOf = Callable[[RepositoryName, Digest], Awaitable[StoredManifest]]
 """Returns a manifest, as `ManifestService.get`."""
@@ -101,23 +105,24 @@ class Inspector:
     async def inspect(self, name: RepositoryName, digest: Digest) -> Inspection:
         """Return a manifest in detail.
 
-        Costs two requests for the manifest and two for its config, and two for each attestation of an index; besides
-        those of `SummaryService.describe` if the summary is not known.
+        Costs two requests for the manifest and two for its config, and two for each attestation of an index. If the
+        summary is not known, `SummaryService.describe` reads at most 200 manifests besides.
 
         Raises:
             ManifestUnknownError: the repository does not hold the manifest.
             StorageCorruptError: the content cannot be served.
         """
         stored = await self._manifest_of(name, digest)
-        summary = (await self._summaries.describe(name, [digest])).get(digest)
+        summary = (await self._summaries.describe(name, [digest], built_max=BUILT_MAX)).get(digest)
         if stored.media_type in INDEXES:
             return await self._index(name, stored, summary)
         config = await self._config(name, stored)
-        is_small = len(stored.content) + len(config or b"") <= _INLINE_BYTES_MAX
-        return describe(stored, config, summary) if is_small else await self._offload(describe, stored, config, summary)
+        size = len(stored.content) + len(config or b"")
+        return await self._process(size, describe, stored, config, summary)
 
     async def _config(self, name: RepositoryName, stored: StoredManifest) -> bytes | None:
-        descriptor = as_object(read_object(stored.content).get("config"))
+        document = await self._process(len(stored.content), read_object, stored.content)
+        descriptor = as_object(document.get("config"))
         digest = _digest(as_text(descriptor.get("digest")))
         is_text = as_text(descriptor.get("mediaType")).endswith("json")
         if digest is None or not is_text or as_size(descriptor.get("size")) > CONFIG_BYTES_MAX:
@@ -125,10 +130,12 @@ class Inspector:
         return await self._summaries.read_blob(name, digest, size_max=CONFIG_BYTES_MAX)
 
     async def _index(self, name: RepositoryName, stored: StoredManifest, summary: ManifestSummary | None) -> Inspection:
-        document = read_object(stored.content)
+        size = len(stored.content)
+        document = await self._process(size, read_object, stored.content)
         # The repository may not hold the others, and must then not describe them.
-        held = held_children(document, summary)
-        parts = read_index(document, summary, await self._summaries.describe(name, held, built_max=0))
+        held = await self._process(size, held_children, document, summary)
+        children = await self._summaries.describe(name, held, built_max=0)
+        parts = await self._process(size, read_index, document, summary, children)
         read = [entry for entry in parts.attestations if entry.is_held][:ATTESTATIONS_MAX]
 
         async def predicates(entry: Entry) -> Sequence[str]:
@@ -139,9 +146,15 @@ class Inspector:
             return predicate_types(read_layers(read_object(attestation.content)))
 
         found = await map_bounded(predicates, read)
-        return describe_index(
-            stored, summary, parts, {entry.digest: types for entry, types in zip(read, found, strict=True)}
-        )
+        types = {entry.digest: types for entry, types in zip(read, found, strict=True)}
+        return await self._process(size, describe_index, stored, summary, parts, types)
+
+    async def _process(self, size: int, function: Callable[..., T], *arguments: Any) -> T:
+        """Call a function that processes this number of bytes, in a thread if they are many."""
+        if size <= _INLINE_BYTES_MAX:
+            return function(*arguments)
+        result: T = await self._offload(function, *arguments)
+        return result
 
 
 def describe(stored: StoredManifest, config: bytes | None, summary: ManifestSummary | None) -> Inspection:

@@ -231,3 +231,21 @@ async def test_an_image_that_is_known_costs_two_requests_besides_its_manifest(st
     store.storage.count()
     found = await inspector.inspect(NAME, image)
     assert (found.labels.items, store.storage.count()) == ([("l", "web")], 2)
+
+
+async def test_a_large_index_is_processed_in_a_thread(store):
+    entry = json.loads(image_index([image_manifest()]))["manifests"][0] | {"annotations": {"a": "x" * 70_000}}
+    content = json.dumps({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [entry]}).encode()
+    digest = await store.put(content)
+    offloaded = []
+
+    async def offload(function, *arguments):
+        offloaded.append(function.__name__)
+        return function(*arguments)
+
+    async def manifest_of(_name, _digest):
+        return StoredManifest(content=content, media_type=OCI_INDEX, digest=digest)
+
+    found = await Inspector(store.service(), manifest_of, offload=offload).inspect(NAME, digest)
+    assert found.index is not None
+    assert (len(found.index.others.items), offloaded.count("describe_index")) == (1, 1)
