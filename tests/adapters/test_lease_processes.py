@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.caches import until
+
 pytestmark = pytest.mark.e2e
 
 TTL = 1.5
@@ -70,8 +72,9 @@ def test_suspended_process_no_longer_holds_the_lease(tmp_path: Path) -> None:
             wait_for(tmp_path, "b")
             woken_at = time.monotonic()
             first.send_signal(signal.SIGCONT)
-            time.sleep(TTL * 2)
+            until(lambda: moments(tmp_path, "a", "lost"))
+            lost_at = moments(tmp_path, "a", "lost")[0]
+            assert lost_at >= woken_at
             # One line may have been on its way when it was stopped.
-            assert [moment for moment in moments(tmp_path, "a") if stopped_at + 0.1 < moment] == []
-            assert moments(tmp_path, "a", "lost")[0] >= woken_at
+            assert [moment for moment in moments(tmp_path, "a") if stopped_at + 0.1 < moment < lost_at] == []
         wait_for(tmp_path, "a", after=woken_at)

@@ -50,7 +50,7 @@ def test_parent_that_does_not_read_blocks_no_worker() -> None:
 
 
 def test_worker_that_hangs_is_killed_and_replaced() -> None:
-    with supervisor(watchdog_seconds=1.5, end_seconds=PATIENCE_SECONDS) as parent:
+    with supervisor(watchdog_seconds=3.0, end_seconds=PATIENCE_SECONDS) as parent:
         before = children_of(parent)
         stuck = min(before)
         os.kill(stuck, signal.SIGSTOP)
