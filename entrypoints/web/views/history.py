@@ -66,13 +66,14 @@ class HistoryViews:
         rows = _rows(page.items, await history.held(name, shown))[:_PAGE_SIZE]
         current = await self._registry.manifests.tag_target(name, tag)
         backs = self._backs(visit, name, tag, rows, current)
+        back = _digest(visit.query("back"))
         values = {
             "name": name,
             "tag": tag,
             "rows": rows,
             "current": current,
             "backs": backs,
-            "back": next((digest for digest in backs if digest == visit.query("back")), None),
+            "back": back if back in backs else None,
             "following": marker(shown[-1]) if len(page.items) > _PAGE_SIZE else None,
             "is_first": not visit.query("last"),
             "done": visit.query(DONE),
@@ -98,14 +99,17 @@ class HistoryViews:
 
     def _backs(
         self, visit: Visit, name: RepositoryName, tag: Tag, rows: Sequence[_Row], current: Digest | None
-    ) -> Sequence[Digest]:
-        """Return the manifests of a page that the visitor may point the tag at."""
+    ) -> Mapping[Digest | None, int]:
+        """Return the manifests of a page that the visitor may point the tag at, each with its first row."""
         is_open = self._parts.origins.find(name) is None and self._parts.flags.allows(Right.WRITE)
         is_kept = current is not None and self._registry.tag_lists.is_immutable(name, tag)
         if not is_open or is_kept or not visit.may(Action.PUSH, name):
-            return ()
-        held = dict.fromkeys(row.entry.digest for row in rows if row.is_held and row.entry.digest != current)
-        return [digest for digest in held if digest is not None]
+            return {}
+        found: dict[Digest | None, int] = {}
+        for number, row in enumerate(rows):
+            if row.is_held and row.entry.digest != current:
+                found.setdefault(row.entry.digest, number)
+        return found
 
 
 def _rows(entries: Sequence[HistoryEntry], held: frozenset[Digest]) -> Sequence[_Row]:

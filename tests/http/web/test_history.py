@@ -97,7 +97,7 @@ async def test_history_requires_the_right_to_pull(start_with_users, path):
 async def test_tag_is_put_back(visitor):
     first, second = [await push_image(visitor.api, NAME, "a", label=label) for label in "12"]
     page = await visitor.open(f"{NAME}/_history/a")
-    [link] = {link for link in page.links if "back=" in link}
+    [link] = [link for link in page.links if "back=" in link]
     assert str(Digest.of(first).encoded) in link
     page = await visitor.open(link)
     assert "Put a back?" in page.text
