@@ -154,7 +154,7 @@ class Site:
             "is_read_only": self._parts.flags.is_read_only,
             "has_notifications": bool(self._parts.operations.endpoint_names()),
             "read_only_reason": self._parts.flags.read_only_reason,
-            "host": visit.request[CLIENT].host or "localhost",
+            "host": urlsplit(self._parts.urls.root(visit.request)).netloc or visit.request[CLIENT].host or "localhost",
             "is_tls": visit.request[CLIENT].scheme == "https",
         }
 

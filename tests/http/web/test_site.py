@@ -58,6 +58,13 @@ async def test_page_moves_with_its_path_and_the_prefix(start):
         assert response.status == 404
 
 
+async def test_host_of_the_settings_is_the_name_of_the_page(start):
+    api = await start(Settings(http=HttpSettings(host="https://registry.example.com")))
+    page = await Visitor(api).open()
+    assert "registry.example.com" in page.html
+    assert "127.0.0.1" not in page.html
+
+
 async def test_headers_forbid_all_that_a_page_does_not_need(visitor):
     page = await visitor.open()
     assert page.status == 200
