@@ -93,13 +93,17 @@ class Browser:
             {"name": "prefers-color-scheme", "value": theme},
             {"name": "prefers-reduced-motion", "value": "reduce"},
         ]
-        self._cdp("Emulation.setEmulatedMedia", features=features)
+        self._cdp("Emulation.setEmulatedMedia", media="", features=features)
         self._cdp("Network.setCookie", name="registry_language", value=language, url=f"{self.root}/ui/", path="/ui/")
 
     def appear_as(self, host: str) -> None:
         """Show another host name in the texts of the pages, as behind a proxy."""
         self._cdp("Network.enable")
         self._cdp("Network.setExtraHTTPHeaders", headers={"X-Forwarded-Host": host})
+
+    def print_preview(self) -> None:
+        """Apply the style of printed pages, until the next call of `prefer`."""
+        self._cdp("Emulation.setEmulatedMedia", media="print")
 
     def forget(self) -> None:
         """Remove all cookies."""
