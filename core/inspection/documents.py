@@ -15,7 +15,7 @@ ITEMS_MAX: Final = 200
 """Maximum number of items of one list."""
 LIST_LENGTH_MAX: Final = 24_000
 """Maximum length of all texts of one list."""
-DOCUMENT_LENGTH_MAX: Final = 40_000
+DOCUMENT_LENGTH_MAX: Final = 25_000
 """Maximum length of a document that is shown as text."""
 _FORMATTED_BYTES_MAX: Final = 1024 * 1024
 """A larger document is shown as it was pushed."""

@@ -9,11 +9,13 @@ from core.errors import ManifestUnknownError
 from core.inspection.referrers import ReferrerTrees
 from core.inspection.service import Inspector, Shape
 from core.inspection.sharing import find_shared
+from core.model.access import Action
 from core.model.artifact_types import kind_of
 from core.model.digest import Digest
 from core.model.manifest import StoredManifest
 from core.model.names import RepositoryName, Tag
 from core.summaries.service import RepositoryView
+from entrypoints.http.routes import Right
 from entrypoints.http.site import SiteParts
 from entrypoints.web.locations import Page
 from entrypoints.web.pull_commands import pull_commands
@@ -30,6 +32,7 @@ class ImageViews:
         self._registry = parts.registry
         self._urls = parts.urls
         self._origins = parts.origins
+        self._flags = parts.flags
         self._trees = ReferrerTrees(parts.registry.referrers.page, parts.registry.summaries.holds)
         self._inspector = Inspector(parts.registry.summaries, self._manifest, offload=asyncio.to_thread)
 
@@ -71,7 +74,8 @@ class ImageViews:
             "name": name,
             "tag": tag,
             "state": view.tags[tag] if tag else None,
-            "is_immutable": tag is not None and self._registry.tag_lists.is_immutable(name, tag),
+            "is_immutable": self._is_immutable(name, tag),
+            "may_delete": self._may_delete(visit, name, tag),
             "tags": tags[:_TAGS_SHOWN],
             "more_tags": max(len(tags) - _TAGS_SHOWN, 0),
             "image": found,
@@ -87,6 +91,15 @@ class ImageViews:
         if found.config_blob is not None and found.raw_config is not None:
             values["config_url"] = self._urls.blob(visit.request, name, Digest(found.config_blob.digest))
         return Shown(template="image.html", values=values)
+
+    def _is_immutable(self, name: RepositoryName, tag: Tag | None) -> bool:
+        return tag is not None and self._registry.tag_lists.is_immutable(name, tag)
+
+    def _may_delete(self, visit: Visit, name: RepositoryName, tag: Tag | None) -> bool:
+        """Whether the visitor may delete the tag of the page."""
+        if tag is None or self._is_immutable(name, tag) or self._origins.is_cached(name):
+            return False
+        return self._flags.allows(Right.DELETE) and visit.may(Action.DELETE, name)
 
     async def _manifest(self, name: RepositoryName, digest: Digest) -> StoredManifest:
         """Return a manifest; of a cached repository only if it is held, because looking must not fetch it."""

@@ -260,3 +260,25 @@ async def test_a_page_of_a_cached_image_names_the_upstream_and_fetches_nothing(s
     assert "oras attach" not in page.text, "the cache refuses pushes"
     missing = await visitor.open(f"{name}/_manifests/{Digest.of(b'other')}")
     assert (missing.status, "the cache does not hold this manifest" in missing.text) == (404, True)
+
+
+async def test_a_tag_links_to_its_history_and_to_its_deletion_for_those_who_may(start_with_users):
+    api = await start_with_users()
+    visitor = Visitor(api)
+    await visitor.sign_in("alice", "secret")
+    await push_stored(api, "public/app", "v1")
+    page = await visitor.open("public/app/_tags/v1")
+    assert {"/ui/public/app/_history/v1", "/ui/public/app/_delete?tag=v1"} <= set(page.links)
+    page = await Visitor(api).open("public/app/_tags/v1")
+    assert "/ui/public/app/_history/v1" in page.links
+    assert not any("_delete" in link for link in page.links)
+
+
+async def push_stored(api: Api, name: str, tag: str) -> None:
+    """Store an image without the API, which requires rights."""
+    storage, repository = api.services.storage, RepositoryName(name)
+    content = image_manifest(b"{}")
+    digest = Digest.of(content)
+    await storage.write(layout.blob_data(digest), content)
+    await storage.write(layout.revision_link(repository, digest), digest.encode())
+    await TagLinks(storage, Links(storage)).point(repository, Tag(tag), digest)
