@@ -181,7 +181,22 @@ def test_confirmation_of_a_deletion(browser):
     browser.open(f"{WEB}?filter=1.2.*")
     browser.find("input[name=tag]").click()
     browser.follow(browser.find("button.danger"))
-    # The page answers a form, so that it cannot be opened again.
+    look_at_answer(browser)
+
+
+def test_pages_of_an_api_key(browser):
+    browser.sign_in(*ALICE)
+    browser.open("_keys")
+    browser.find("#label").send_keys("nightly builds " + "x" * 80)
+    browser.follow(browser.find("form.card button"))
+    assert "srk_" in browser.find(".new-key").text
+    look_at_answer(browser)
+    browser.follow(browser.find("a[href*='_key/']"))
+    assert look_around(browser, browser.path) == []
+
+
+def look_at_answer(browser: Browser) -> None:
+    """Look at a page that answers a form, so that it cannot be opened again."""
     for width in WIDTHS:
         browser.resize(width)
         assert browser.overhang() <= 0
