@@ -158,6 +158,7 @@ async def test_unknown_and_empty_repositories(visitor):
     page = await visitor.open("team/none")
     assert (page.status, "There is no such repository" in page.text) == (404, True)
     assert "docker push" in page.text
+    assert "/ui/?in=team%2Fnone" in page.links
     await push_image(visitor.api, NAME)
     page = await visitor.open(NAME)
     assert (page.status, "No tags yet" in page.text) == (200, True)
