@@ -21,7 +21,7 @@ NAME = RepositoryName("a")
 LAYERS = (b"shared", b"own")
 IMAGE = image_manifest(b"config", LAYERS)
 INDEX = image_index([IMAGE])
-ORDERS = 20
+ORDERS = 40
 REQUEST_SECONDS = 15.0
 
 
