@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -285,6 +286,17 @@ def test_commands_write_metrics_to_a_file(start: Callable[..., Watched], tmp_pat
         assert "Traceback" not in ran.stderr
 
 
+def occupy(path: Path) -> None:
+    """Put a file in the place of a folder: a job of the server would create the folder again, and find it healthy."""
+    while True:
+        try:
+            path.touch(exist_ok=False)
+        except FileExistsError:
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            return
+
+
 def test_failing_store_makes_unready_after_several_failures(start: Callable[..., Watched]) -> None:
     readiness = {"interval": "300ms", "failures": 3, "successes": 2}
     checks = {"readiness": readiness, "storagedriver": {"enabled": True, "interval": "200ms", "threshold": 2}}
@@ -293,6 +305,7 @@ def test_failing_store_makes_unready_after_several_failures(start: Callable[...,
     away = server.storage.with_name("away")
     began = time.monotonic()
     server.storage.rename(away)
+    occupy(server.storage)
     wait_until(answer_alike(f"{server.url}/readyz", 503))
     assert time.monotonic() - began > 0.5, "one failure was enough"
     wait_until(answer_alike(f"{server.debug}/debug/health", 503))
@@ -302,6 +315,7 @@ def test_failing_store_makes_unready_after_several_failures(start: Callable[...,
     wait_until(answer_alike(f"{server.debug}/readyz", 503))
     assert "[-]storage failed: " in ask(f"{server.debug}/readyz")[1]
     assert server.scrape().total("registry_storage_errors_total", action="Check") > 0
+    server.storage.unlink()
     away.rename(server.storage)
     wait_until(answer_alike(f"{server.url}/readyz", 200))
     wait_until(lambda: server.scrape().total("registry_ready") == 1)

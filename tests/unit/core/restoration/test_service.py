@@ -421,3 +421,26 @@ async def test_kill_at_any_point_of_deleting_loses_nothing(delete):
         assert await live_keys(services) == whole
         mutations += 1
     assert mutations > 1
+
+
+class CollectedStorage(FaultyBlobStorage):
+    """Loses one object at the moment when it is read."""
+
+    lost = ""
+
+    async def read(self, key, **options):
+        if key == self.lost:
+            await self.inner.delete([key])
+        return await super().read(key, **options)
+
+
+async def test_manifest_that_is_collected_during_its_restoration_is_unknown():
+    storage = CollectedStorage(InMemoryBlobStorage(now=lambda: NOW))
+    services = CoreServices(storage=storage)
+    await push_image(services, NAME, V1)
+    await services.manifests.delete(NAME, V1)
+    storage.lost = layout.blob_data(Digest.of(IMAGE))
+    with pytest.raises(ManifestUnknownError):
+        await services.trash_service.restore("team/app:v1")
+    assert await tags_of(services, NAME) == []
+    assert [removal.tags for removal in await removals(services)] == [((NAME, V1, Digest.of(IMAGE)),)]
