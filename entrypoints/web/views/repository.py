@@ -1,15 +1,19 @@
 """The page of a repository: its tags with their details, and the commands that pull them."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from core.concurrency import map_bounded
 from core.errors import InvalidInputError, NameUnknownError, UnknownError
 from core.model.access import Action
+from core.model.digest import Digest
 from core.model.names import RepositoryName
 from core.model.pagination import parse_page_size
 from core.restoration.listing import Removal
+from core.summaries.own_sizes import OwnSizes
 from core.summaries.paging import Cut
 from core.summaries.signatures import Signatures
 from core.summaries.tag_list import TAG_SORTS, TagDetails, TagPage, TagQuery, TagSelection
@@ -46,6 +50,7 @@ class RepositoryViews:
     def __init__(self, parts: SiteParts) -> None:
         self._parts = parts
         self._registry = parts.registry
+        self._own = OwnSizes(parts.registry.summaries, offload=asyncio.to_thread)
         self._signatures = Signatures(parts.operations.storage, parts.registry.summaries)
 
     def views(self) -> Mapping[tuple[Page, str], View]:
@@ -62,13 +67,14 @@ class RepositoryViews:
         self._registry.tags.require_listable(name)
         values = self._rights(visit, name) | await self._done(visit, name)
         try:
-            page, query, is_understood = await self._page(visit, name)
+            own, (page, query, is_understood) = await self._look(visit, name)
         except NameUnknownError:
             values |= {"host_of_images": self._host(visit)}
             return Shown(template="repository-unknown.html", values=values, status=_NOT_FOUND)
         digests = {item.state.digest for item in page.items}
         values |= {
             "page": page,
+            "own": own,
             "images": page.count - len(page.attached),
             "is_attached": query.selection is TagSelection.ATTACHED,
             "is_understood": is_understood,
@@ -83,6 +89,22 @@ class RepositoryViews:
             "host_of_images": self._host(visit),
         }
         return Shown(template="repository.html", values=values)
+
+    async def _look(
+        self, visit: Visit, name: RepositoryName
+    ) -> tuple[Mapping[Digest, int], tuple[TagPage, TagQuery, bool]]:
+        """Return the own sizes of the images, and the page. Simultaneous looks at a repository share their requests."""
+        own: dict[Digest, int] = {}
+        pages = []
+
+        async def find_own() -> None:
+            own.update(await self._own.of(name))
+
+        async def find_page() -> None:
+            pages.append(await self._page(visit, name))
+
+        await map_bounded(lambda find: find(), (find_own, find_page))
+        return own, pages[0]
 
     async def _page(self, visit: Visit, name: RepositoryName) -> tuple[TagPage, TagQuery, bool]:
         """Return the page, its query, and whether the visitor's filter could be read."""

@@ -263,3 +263,11 @@ async def test_deletion_that_is_disabled_is_not_offered(start):
     visitor = Visitor(await start(Settings(storage=StorageSettings(delete_enabled=False))))
     await push_image(visitor.api, NAME, "a")
     assert not re.search("Delete (selected|the rep)", (await visitor.open(NAME)).text)
+
+
+async def test_own_size_of_each_image(visitor):
+    await push_image(visitor.api, NAME, "a", label="a")
+    await push_image(visitor.api, NAME, "b", label="b")
+    await visitor.open(NAME)
+    page = await visitor.open(NAME)
+    assert page.text.count(" own ") == 2
