@@ -4,7 +4,7 @@ import gc
 import os
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
-from typing import NoReturn
+from typing import Final, NoReturn
 
 import pytest
 from coverage import Coverage
@@ -45,17 +45,21 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     plugin.cov_controller.resume()
 
 
+_LONG_FILES: Final = ("test_web_page.py",)
+"""Files of tests that take minutes, besides that of the image."""
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Spread the files that wait for servers among the others, so that the processors are busy while they wait.
 
-    The longest file, that of the image, comes first, and the others that wait are over before the end: some take long.
+    The longest files come first, and the others that wait are over before the end: some take long.
     The other files are sorted by their number of tests, descending, so that short files come last.
     """
     sizes = Counter(item.path for item in items)
     waiting = {item.path for item in items if item.get_closest_marker("e2e")}
     images = {item.path for item in items if item.get_closest_marker("image")}
-    slow = sorted(waiting, key=lambda path: (path not in images, path))
+    slow = sorted(waiting, key=lambda path: (path not in images, path.name not in _LONG_FILES, path))
     quick = sorted(sizes.keys() - waiting, key=lambda path: (-sizes[path], path))
     places = {path: 0.6 * number / len(slow) for number, path in enumerate(slow)}
     places |= {path: number / len(quick) for number, path in enumerate(quick)}
