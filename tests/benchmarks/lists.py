@@ -49,6 +49,12 @@ ROWS = {
     "search for a label, first page": f"/v2/{EXTENSION}/search?q=label:team%3Dteam-7",
     "docker search": "/v1/search?q=app-0042&n=25",
     "plain catalog, 1,000": "/v2/_catalog?n=1000",
+    "page: overview": "/ui/",
+    "page: repositories by size": "/ui/?view=list&sort=-size",
+    "page: search": "/ui/_search?q=name:app-0042",
+    "page: 100 of the tags": f"/ui/{TAGGED}",
+    "page: 100 of the tags by size": f"/ui/{TAGGED}?sort=-size",
+    "page: image": f"/ui/{TAGGED}/_tags/v00042",
 }
 
 
@@ -230,6 +236,8 @@ def _table(bench: Bench, rows: dict[str, str], *, rounds: int) -> None:
 def _state(reply: Reply) -> str:
     if reply.status != 200:
         return f"status {reply.status}"
+    if not reply.body.startswith(b"{"):
+        return f"{reply.body.count(b'<tr')} rows"
     document = json.loads(reply.body)
     items = max((len(value) for value in document.values() if isinstance(value, list)), default=0)
     return f"{items}, incomplete" if document.get("incomplete") else f"{items}"

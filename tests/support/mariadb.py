@@ -76,22 +76,28 @@ class MariaDbServer:
         self._process: subprocess.Popen[bytes] | None = None
         self.port = free_port()
         self.socket = self._folder / "sock"
+        # A server that starts removes the temporary tables of all servers with the same folder.
+        self._temporary = self._folder / "tmp"
 
     def install(self) -> None:
         """Create the system tables."""
-        subprocess.run(
+        self._temporary.mkdir()
+        installed = subprocess.run(
             [
                 self._installer,
                 "--no-defaults",
                 f"--datadir={self._folder / 'data'}",
+                f"--tmpdir={self._temporary}",
                 "--auth-root-authentication-method=normal",
                 "--skip-test-db",
                 *self._user_option(),
             ],
-            check=True,
-            capture_output=True,
+            check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             timeout=120,
         )
+        assert installed.returncode == 0, installed.stdout.decode(errors="replace")
 
     def start(self) -> None:
         """Start the process and return when it accepts connections."""
@@ -103,6 +109,7 @@ class MariaDbServer:
                     "--no-defaults",
                     f"--datadir={self._folder / 'data'}",
                     f"--socket={self.socket}",
+                    f"--tmpdir={self._temporary}",
                     f"--pid-file={self._folder / 'pid'}",
                     f"--port={self.port}",
                     "--bind-address=127.0.0.1",
