@@ -12,7 +12,7 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import asynccontextmanager, suppress
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -111,3 +111,9 @@ def slices(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     """Yield consecutive slices of `size` items; the last one may be shorter."""
     for start in range(0, len(items), size):
         yield items[start : start + size]
+
+
+def retrieve_error(task: asyncio.Task[Any]) -> None:
+    """Retrieve the error of a task that ended, so that asyncio does not report it if all callers were cancelled."""
+    with suppress(asyncio.CancelledError):
+        task.exception()

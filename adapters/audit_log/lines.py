@@ -1,6 +1,7 @@
 """Serialization of an audit event as a line of JSON."""
 
 import json
+from dataclasses import fields
 from datetime import datetime
 from typing import Any, Final
 
@@ -8,10 +9,7 @@ from core.model.times import time_text
 from core.ports.audit_log import AuditAction, AuditEvent, Stage
 
 _EMPTY = ("", (), 0, None)
-_TEXTS: Final = (
-    *("actor", "claimed", "repository", "digest", "source", "client", "method", "error", "request_id", "trace_id"),
-    *("command", "entry", "reason"),
-)
+_TEXTS: Final = tuple(each.name for each in fields(AuditEvent) if each.type is str)
 
 
 def format_event(event: AuditEvent) -> bytes:

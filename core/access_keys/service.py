@@ -1,5 +1,6 @@
 """Creating, verifying, listing and revoking API keys, on the store that all replicas share."""
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
@@ -7,8 +8,15 @@ from datetime import datetime
 from typing import Final
 
 from core.access_keys.key import AccessKey, Entropy, Token, hash_secret, is_key_id, require_label
-from core.concurrency import REQUESTS_AT_ONCE, closing, map_bounded, slices
-from core.errors import InvalidInputError, ObjectNotFoundError, ObjectTooLargeError, StorageCorruptError, UnknownError
+from core.concurrency import REQUESTS_AT_ONCE, closing, map_bounded, retrieve_error, slices
+from core.errors import (
+    InvalidInputError,
+    ObjectNotFoundError,
+    ObjectTooLargeError,
+    StorageCorruptError,
+    TooManyRequestsError,
+    UnknownError,
+)
 from core.model.access import Rule
 from core.ports.blob_storage import BlobStorage
 from core.store.access_key_objects import KEYS, USES, access_key, last_use
@@ -17,6 +25,9 @@ VIEW_SECONDS_MAX: Final = 4.0
 """Maximum age of a process's last read of a key when the process accepts it: a revoked key is refused after it."""
 USE_SECONDS: Final = 600.0
 """A process records the use of a key at most once in this time."""
+READS_MAX: Final = 64
+"""Maximum number of keys that a process reads at the same time: a stranger can make up ids."""
+RETRY_AFTER_SECONDS: Final = 2
 _REMEMBERED_MAX: Final = 10_000
 _KEY_BYTES_MAX: Final = 64 * 1024
 
@@ -56,6 +67,7 @@ class AccessKeys:
         self._now = now
         self._views: OrderedDict[str, _View] = OrderedDict()
         self._used: set[str] = set()
+        self._reading: dict[str, asyncio.Task[_View]] = {}
 
     async def create(
         self, *, owner: str, label: str, limit: Rule, expires_at: datetime | None = None
@@ -86,6 +98,9 @@ class AccessKeys:
 
         No request within `VIEW_SECONDS_MAX` of the last read of the same key, whatever the number of keys is. A text
         without a valid checksum costs none.
+
+        Raises:
+            TooManyRequestsError: as many keys as `READS_MAX` are being read.
         """
         token = Token.parse(text)
         if token is None:
@@ -100,14 +115,29 @@ class AccessKeys:
         """Return a key that is valid now, by its id. Costs as much as `verify`."""
         view = self._views.get(key_id)
         if view is None or self._clock() - view.read_at > VIEW_SECONDS_MAX:
-            read_at = self._clock()
-            key = await self._read(key_id)
-            view = _View(key=key, read_at=read_at, recorded_at=view.recorded_at if view else float("-inf"))
-            self._views[key_id] = view
-            self._views.move_to_end(key_id)
-            if len(self._views) > _REMEMBERED_MAX:
-                self._views.popitem(last=False)
+            view = await self._look(key_id)
         return None if view.key is None or view.key.is_expired(self._now()) else view.key
+
+    async def _look(self, key_id: str) -> _View:
+        """Read a key, together with all callers that wait for it."""
+        reading = self._reading.get(key_id)
+        if reading is None:
+            if len(self._reading) >= READS_MAX:
+                raise TooManyRequestsError(RETRY_AFTER_SECONDS)
+            reading = self._reading[key_id] = asyncio.create_task(self._renew(key_id))
+            reading.add_done_callback(lambda _: self._reading.pop(key_id, None))
+            reading.add_done_callback(retrieve_error)
+        return await asyncio.shield(reading)
+
+    async def _renew(self, key_id: str) -> _View:
+        read_at = self._clock()
+        key = await self._read(key_id)
+        old = self._views.pop(key_id, None)
+        view = _View(key=key, read_at=read_at, recorded_at=old.recorded_at if old else float("-inf"))
+        self._views[key_id] = view
+        if len(self._views) > _REMEMBERED_MAX:
+            self._views.popitem(last=False)
+        return view
 
     async def record_uses(self) -> None:
         """Record the keys used since the last call. One request for each, at most once in `USE_SECONDS` for a key."""
@@ -115,13 +145,13 @@ class AccessKeys:
         for key_id in used:
             view = self._views.get(key_id)
             if view is not None and self._clock() - view.recorded_at >= USE_SECONDS:
-                view.recorded_at = self._clock()
                 await self._storage.write(last_use(key_id), b"", durable=False)
+                view.recorded_at = self._clock()
 
     async def listed(self, owner: str | None = None) -> AsyncIterator[ListedKey]:
         """Yield the keys, of one owner or of all, by id. Two listings, and one request for each key.
 
-        A key that cannot be read is left out: it lets nobody in.
+        A key that cannot be read is left out, and is not accepted either.
         """
         uses = await self._uses()
         async with closing(self._storage.list_children(KEYS)) as names:

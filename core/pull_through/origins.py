@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from core.errors import CachedRepositoryError
 from core.model.names import RepositoryName
 from core.ports.upstream import Upstream
 from core.pull_through.rules import UpstreamRules
@@ -45,6 +46,15 @@ class Origins:
             if (rest := _after_prefix(name, rules.prefix)) is not None:
                 return Origin(upstream, rules, _with_namespace(rest, rules))
         return None
+
+    def require_local(self, name: RepositoryName) -> None:
+        """Raise an error if the content of a repository comes from an upstream: clients must not change it.
+
+        Raises:
+            CachedRepositoryError: it does.
+        """
+        if (origin := self.find(name)) is not None:
+            raise CachedRepositoryError(f"this repository is a cache of {origin.upstream.name} and only for pulls")
 
     def is_cached(self, name: RepositoryName) -> bool:
         """Whether the content of a repository comes from an upstream."""

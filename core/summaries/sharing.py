@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Hashable
-from contextlib import suppress
 from typing import Any, Generic, TypeVar
+
+from core.concurrency import retrieve_error
 
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
@@ -39,9 +40,3 @@ class SharedLooks(Generic[K, T]):
             return await look()
         finally:
             del self._running[key]
-
-
-def retrieve_error(task: "asyncio.Task[Any]") -> None:
-    """Retrieve the error of a task that ended, so that asyncio does not report it if all callers were cancelled."""
-    with suppress(asyncio.CancelledError):
-        task.exception()

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
 
-from core.concurrency import map_bounded
+from core.concurrency import map_bounded, retrieve_error
 from core.content_source import Offload
 from core.errors import NameUnknownError
 from core.model.digest import Digest
@@ -27,7 +27,7 @@ from core.store.tag_links import TagLinks, link_md5
 from core.summaries.authors import Authors
 from core.summaries.changes import ChangeListing, ChangeLog
 from core.summaries.history import read_history
-from core.summaries.sharing import SharedLooks, retrieve_error
+from core.summaries.sharing import SharedLooks
 
 TAGS_REMEMBERED_MAX: Final = 50_000
 """Maximum number of tags that a process keeps in memory, about 30 MB."""

@@ -50,7 +50,7 @@ class Sessions:
         self._now = now
 
     def begin(self, *, user: str = "", stamp: str = "") -> Session:
-        """Return a new session. Its id is new too, so that nobody can prepare a session for somebody else."""
+        """Return a new session. Its id is new too: an attacker cannot prepare a session for another user."""
         ends_at = int((self._now() + LIFETIME).timestamp())
         return Session(id=secrets.token_urlsafe(16), user=user, stamp=stamp, ends_at=ends_at, is_new=True)
 

@@ -1,4 +1,4 @@
-"""The site: finds the page of a request, who looks, and renders the answer."""
+"""The site: finds the page and the visitor of a request, and renders the answer."""
 
 import json
 from collections.abc import Mapping
@@ -25,6 +25,8 @@ from entrypoints.web.views.preferences import LANGUAGE_COOKIE, THEME_COOKIE, THE
 from entrypoints.web.visits import DONE, Answer, Moved, Shown, Visit
 
 _PREFERENCE_SECONDS: Final = 365 * 86400
+_FOR_BLOCKED: Final = frozenset({Page.SIGN_IN, Page.SIGN_OUT, Page.PREFERENCES})
+"""Pages that a blocked user needs to sign in as another user."""
 _HEADERS: Final = {
     "Content-Security-Policy": (
         "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; form-action 'self'; "
@@ -93,7 +95,7 @@ class Site:
     async def _answer(self, visit: Visit, *, is_known: bool) -> Answer:
         request = visit.request
         view = self._views.get((visit.location.page, "GET" if request.method == "HEAD" else request.method))
-        if visit.caller.policy.is_blocked(visit.caller.principal):
+        if visit.caller.policy.is_blocked(visit.caller.principal) and visit.location.page not in _FOR_BLOCKED:
             raise DeniedError("requested access to the resource is denied")
         if view is None or not is_known:
             raise NameUnknownError("no such page")

@@ -17,6 +17,8 @@ from entrypoints.web.sessions import Session
 DONE: Final = "done"
 """The beginning of the parameters with the result of a form, which links of the page do not repeat."""
 
+_DIGITS_MAX: Final = 15
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Visit:
@@ -86,6 +88,11 @@ class Visit:
     def query(self, key: str) -> str:
         """Return a parameter of the address, or the empty text."""
         return self.request.query.get(key, "")
+
+    def number(self, key: str, *, default: int = 0) -> int:
+        """Return a parameter of the address that is a whole number of at most 15 digits; else the default."""
+        text = self.query(key)
+        return int(text) if text.isascii() and text.isdigit() and len(text) <= _DIGITS_MAX else default
 
     def field(self, key: str) -> str:
         """Return a field of the form, or the empty text."""

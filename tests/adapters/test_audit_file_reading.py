@@ -2,13 +2,14 @@
 
 import json
 import os
+from dataclasses import fields
 
 import pytest
 
 from adapters.audit_log.file import FileAuditLog
 from adapters.audit_log.reading import BLOCK_BYTES, LINE_BYTES_MAX, READ_BYTES_MAX
 from core.errors import AuditUnavailableError
-from core.ports.audit_log import AuditAction
+from core.ports.audit_log import AuditAction, AuditEvent, Stage
 from core.ports.audit_trail import TrailQuery
 from tests.contracts.audit_log_contract import event
 
@@ -124,3 +125,12 @@ async def test_pipe_and_folder_cannot_be_read(tmp_path):
     for name in ("pipe", "."):
         with pytest.raises(AuditUnavailableError, match="cannot be read: it is not a file"):
             await FileAuditLog(tmp_path / name).recent(ALL, n=1)
+
+
+async def test_every_field_of_an_event_is_read_back(log):
+    texts = {each.name: f"the {each.name}" for each in fields(AuditEvent) if each.type is str}
+    whole = event(stage=Stage.ASKED, allowed=False, tags=("v1", "v2"), status=403, **texts)
+    await log.record(whole)
+    page = await log.recent(ALL, n=1)
+    assert page.events == [whole]
+    assert [each.name for each in fields(AuditEvent) if getattr(whole, each.name) == each.default] == []

@@ -13,7 +13,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from config.settings import UnknownHosts
-from core.errors import CachedRepositoryError, NameUnknownError
+from core.errors import NameUnknownError
 from core.model.names import RepositoryName
 from core.pull_through.origins import Origins
 from entrypoints.http.keys import NAMESPACE, TARGET
@@ -68,11 +68,9 @@ class Namespaces:
             CachedRepositoryError: the repository is a cache.
         """
         target = request[TARGET]
-        if RIGHTS[target.resource, request.method] is not Right.READ:
-            name = RepositoryName.parse(target.name)
-            origin = self._origins.find(name) if name is not None else None
-            if origin is not None:
-                raise CachedRepositoryError(f"this repository is a cache of {origin.upstream.name} and only for pulls")
+        is_change = RIGHTS[target.resource, request.method] is not Right.READ
+        if is_change and (name := RepositoryName.parse(target.name)) is not None:
+            self._origins.require_local(name)
         return await handler(request)
 
     async def mark(self, request: web.Request, response: web.StreamResponse) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from core.errors import CachedRepositoryError, InvalidInputError
+from core.errors import InvalidInputError
 from core.model.access import Action, repository_access
 from core.model.digest import Digest
 from core.model.names import RepositoryName, Tag
@@ -78,7 +78,7 @@ class DeletingViews:
         _note(visit, AuditAction.TRASH_RESTORE, target)
         name = visit.require_pull()
         visit.require(*repository_access(name, Action.PULL, Action.PUSH))
-        self._refuse_cached(name)
+        self._parts.origins.require_local(name)
         await self._parts.flags.require(Right.WRITE)
         await self._parts.auditor.ask(visit.request)
         by = actor_of(visit.request, self._parts.urls)
@@ -88,13 +88,9 @@ class DeletingViews:
     async def _require(self, visit: Visit) -> RepositoryName:
         name = visit.require_pull()
         visit.require(*repository_access(name, Action.DELETE))
-        self._refuse_cached(name)
+        self._parts.origins.require_local(name)
         await self._parts.flags.require(Right.DELETE)
         return name
-
-    def _refuse_cached(self, name: RepositoryName) -> None:
-        if (origin := self._parts.origins.find(name)) is not None:
-            raise CachedRepositoryError(f"this repository is a cache of {origin.upstream.name} and only for pulls")
 
     async def _ask_for_tags(self, name: RepositoryName, tags: Sequence[Tag]) -> Answer:
         view = await self._registry.summaries.view(name)

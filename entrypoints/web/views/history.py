@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from core.errors import CachedRepositoryError, DigestInvalidError
+from core.errors import DigestInvalidError
 from core.model.access import Action, repository_access
 from core.model.digest import Digest
 from core.model.names import RepositoryName, Tag
@@ -86,8 +86,7 @@ class HistoryViews:
         visit.request[TARGET] = Target(Resource.MANIFEST, visit.location.name, visit.location.reference)
         name = visit.require_pull()
         visit.require(*repository_access(name, Action.PULL, Action.PUSH))
-        if (origin := self._parts.origins.find(name)) is not None:
-            raise CachedRepositoryError(f"this repository is a cache of {origin.upstream.name} and only for pulls")
+        self._parts.origins.require_local(name)
         await self._parts.flags.require(Right.WRITE)
         tag, digest = Tag(visit.location.reference), Digest(visit.field("digest"))
         location = Location(Page.HISTORY, name, tag)

@@ -29,11 +29,11 @@ class NotificationViews:
         visit.require(ADMINISTRATION)
         if visit.location.reference:
             raise NameUnknownError("no such page")
-        replayed = visit.query("replayed")
+        replayed = visit.number("replayed", default=-1)
         values = {
             "states": await queue_states(self._operations),
             "configured": self._operations.endpoint_names(),
-            "replayed": int(replayed[:9]) if replayed.isascii() and replayed.isdigit() else None,
+            "replayed": replayed if replayed >= 0 else None,
             "are_left": bool(visit.query("left")),
         }
         return Shown(template="notifications.html", values=values)

@@ -14,7 +14,6 @@ from entrypoints.web.views.state import RegistryState
 from entrypoints.web.visits import Answer, Shown, View, Visit
 
 _PAGE_SIZE: Final = 100
-_NUMBER_DIGITS_MAX: Final = 6
 _EXAMPLE: Final = "hello-world"
 """The image that the page pushes to an empty registry, in a command."""
 
@@ -42,7 +41,7 @@ class OverviewViews:
         is_list = bool(text) or visit.query("view") == "list"
         sees = visit.caller.sees
         sorting = Sorting.parse(visit.query("sort"), REPOSITORY_SORTS)
-        query = LevelQuery(at=at, sorting=sorting, number=parse_number(visit.query("page")))
+        query = LevelQuery(at=at, sorting=sorting, number=visit.number("page", default=1))
         # A filtered list shows no sums, for which all names would be read once more.
         level = None if text else await self._repositories.level(query, sees=sees)
         is_root = not at and level is not None
@@ -65,11 +64,6 @@ class OverviewViews:
             page = await self._repositories.page(listed, sees=_inside(at, sees))
             values |= {"page": page, "items": page.items, "namespaces": ()}
         return Shown(template="overview.html", values=values)
-
-
-def parse_number(text: str) -> int:
-    """Return the number of a page; 1 for any other text."""
-    return int(text) if text.isascii() and text.isdecimal() and len(text) <= _NUMBER_DIGITS_MAX else 1
 
 
 def _steps(at: str) -> list[tuple[str, str]]:

@@ -11,7 +11,6 @@ from core.errors import InvalidInputError, NameUnknownError, UnknownError
 from core.model.access import Action
 from core.model.digest import Digest
 from core.model.names import RepositoryName
-from core.model.pagination import parse_page_size
 from core.restoration.listing import Removal
 from core.summaries.own_sizes import OwnSizes
 from core.summaries.paging import Cut
@@ -135,8 +134,8 @@ class RepositoryViews:
         """Return the result of the form before this page, as far as it is certain."""
         return {
             "done": visit.query("done"),
-            "done_count": _number(visit.query("done-count")),
-            "done_left": _number(visit.query("done-left")),
+            "done_count": visit.number("done-count"),
+            "done_left": visit.number("done-left"),
             "removal": await self._removal(name, visit.query("done-entry")),
         }
 
@@ -179,13 +178,6 @@ def _glob(text: str) -> str:
     """Return a filter as a glob: a text without wildcards is a part of a tag."""
     text = text.strip()
     return text if not text or any(each in text for each in _WILDCARDS) else f"*{text}*"
-
-
-def _number(text: str) -> int:
-    try:
-        return parse_page_size(text) or 0
-    except InvalidInputError:
-        return 0
 
 
 def _platforms(items: Sequence[TagDetails]) -> Sequence[str]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from core.errors import BlobUnknownError, CachedRepositoryError, DeniedError, ManifestUnknownError, NameUnknownError
+from core.errors import BlobUnknownError, DeniedError, ManifestUnknownError, NameUnknownError
 from core.model.access import ADMINISTRATION, Action, repository_access
 from core.model.names import RepositoryName
 from core.ports.audit_log import AuditAction
@@ -82,8 +82,7 @@ class TrashViews:
         visit.request[AUDIT_ACTION] = AuditAction.TRASH_RESTORE
         visit.request[TARGET] = Target(Resource.REPOSITORY_TRASH_ENTRY, name, entry)
         repository = _require_push(visit)
-        if (origin := self._parts.origins.find(repository)) is not None:
-            raise CachedRepositoryError(f"this repository is a cache of {origin.upstream.name} and only for pulls")
+        self._parts.origins.require_local(repository)
         return await self._restore(visit, repository)
 
     async def _list(self, visit: Visit, name: RepositoryName | None, *, wanted: str = "") -> Answer:
@@ -105,7 +104,7 @@ class TrashViews:
             "tags_shown": TAGS_SHOWN,
             "result": _result(visit),
             "is_removed": bool(visit.query("removed")),
-            "removed_bytes": _number(visit.query("bytes")),
+            "removed_bytes": visit.number("bytes"),
         }
         return Shown(template="trash.html", values=values)
 
@@ -154,14 +153,10 @@ def _result(visit: Visit) -> Mapping[str, object] | None:
         return None
     return {
         "items": _named(text.split(",")[:_NAMED_MAX]),
-        **{key: _number(visit.query(key)) for key in ("tags", "manifests", "missing", "lost")},
+        **{key: visit.number(key) for key in ("tags", "manifests", "missing", "lost")},
     }
 
 
 def _named(texts: Sequence[str]) -> list[tuple[str, str]]:
     parted = [text.partition(":") for text in texts]
     return [(name, tag) for name, _, tag in parted if RepositoryName.parse(name)]
-
-
-def _number(text: str) -> int:
-    return int(text[:18]) if text.isascii() and text.isdigit() else 0

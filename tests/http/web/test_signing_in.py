@@ -80,6 +80,8 @@ async def test_blocked_user_sees_nothing(start_with_users):
     page = await visitor.open()
     assert page.status == 403
     assert "denied" in page.text
+    await visitor.send(page.form("_sign-out"))
+    assert (await visitor.sign_in("bob", "b")).status == 200
 
 
 @pytest.mark.parametrize("cookie", ["x", "AAAA", "é", "a" * 3000, "=" * 40])

@@ -1,5 +1,6 @@
 """API keys on a store: verification, revocation at all replicas, lists, and costs."""
 
+import asyncio
 import itertools
 from datetime import timedelta
 
@@ -9,7 +10,8 @@ from adapters.blob_storage.memory import InMemoryBlobStorage
 from core.access_keys import service
 from core.access_keys.key import Token, limit_to
 from core.access_keys.service import USE_SECONDS, VIEW_SECONDS_MAX, AccessKeys
-from core.errors import InvalidInputError, UnknownError
+from core.concurrency import map_bounded
+from core.errors import InvalidInputError, StorageUnavailableError, TooManyRequestsError, UnknownError
 from core.store.access_key_objects import access_key, last_use
 from tests.support.counted_requests import CountedStorage
 from tests.support.simulated_time import SimulatedTime
@@ -155,3 +157,38 @@ async def test_memory_is_bounded(keys, monkeypatch, storage):
     assert storage.count() == 0
     await keys.verify(tokens[0])
     assert storage.count() == 1
+
+
+async def test_callers_share_one_look_at_a_key(keys, storage):
+    key, token = await create(keys)
+    storage.count()
+    assert await map_bounded(lambda _: keys.verify(token), range(10)) == [key] * 10
+    assert storage.count() == 1
+
+
+async def test_strangers_cannot_make_a_process_read_many_keys(keys, storage, monkeypatch):
+    monkeypatch.setattr(service, "READS_MAX", 2)
+    storage.delay_rate = 1.0
+    made_up = [Token(str(number) * 11, "0" * 43).text for number in range(3)]
+    found = await asyncio.gather(*map(keys.verify, made_up), return_exceptions=True)
+    assert [type(each) for each in found] == [type(None), type(None), TooManyRequestsError]
+    assert storage.count() == 2
+
+
+async def test_failed_record_of_a_use_is_written_later(keys, storage):
+    key, token = await create(keys)
+    await keys.verify(token)
+    storage.fail_at(1)
+    with pytest.raises(StorageUnavailableError):
+        await keys.record_uses()
+    await keys.verify(token)
+    await keys.record_uses()
+    assert await storage.stat(last_use(key.id))
+
+
+async def test_failing_store_fails_the_verification(keys, storage):
+    _, token = await create(keys)
+    storage.fail_at(1)
+    with pytest.raises(StorageUnavailableError):
+        await keys.verify(token)
+    assert await keys.verify(token)
