@@ -42,7 +42,7 @@ CACHE_BENCH_ARGS ?=
 LIVE_FLAG := $(if $(REQUIRE_LIVE),--require-live)
 PYTEST := $(BIN)/python -m pytest --numprocesses=$(PROCESSES) --dist=loadfile --no-loadscope-reorder $(LIVE_FLAG)
 
-.PHONY: help setup tools run check test pythons lint format typecheck domain conformance wheel image image-test bench settings screenshots docs lock clean
+.PHONY: help setup tools run check test pythons lint format typecheck domain conformance wheel image image-test bench settings screenshots docs docs-check lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -120,7 +120,10 @@ settings: setup ## Write the JSON Schema and the tables of docs/configuration.md
 screenshots: tools ## Write the pictures of the web page that the README shows, docs/pictures
 	$(BIN)/python -m tests.support.screenshots
 
-docs: setup ## Check the documents: links, and agreement with the code
+docs: $(UV) ## Build the documentation site in dist/docs; a broken link is an error
+	scripts/build-docs
+
+docs-check: setup ## Check the documents: links, commands and configurations in them, and agreement with the code
 	$(BIN)/python -m pytest tests/architecture $(PYTEST_ARGS)
 
 lock: $(UV) ## Write uv.lock from pyproject.toml (UPGRADE=1 takes new versions)
