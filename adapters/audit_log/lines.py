@@ -23,6 +23,7 @@ def format_event(event: AuditEvent) -> bytes:
         "allowed": event.allowed,
         "actor": event.actor,
         "key": event.key,
+        "login": event.login,
         "claimed": event.claimed,
         "repository": event.repository,
         "tags": event.tags,

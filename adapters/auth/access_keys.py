@@ -1,17 +1,21 @@
 """API keys as passwords, in front of an authenticator with users."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from typing_extensions import override
 
 from adapters.auth.basic import parse_basic, split_header
 from adapters.auth.htpasswd import HtpasswdAuthenticator
-from core.access_keys.key import PREFIX, AccessKey
+from core.access_keys.key import PREFIX, AccessKey, Token
 from core.access_keys.service import AccessKeys
 from core.model.access import Access, Principal
 from core.ports.authenticator import Account, Accounts, Asked, Authenticator, CredentialsInvalidError, Fault
+
+METHOD: Final = "key"
+"""The method of a principal that sent an API key."""
 
 
 class AccessKeyAuthenticator(Authenticator, Accounts):
@@ -48,8 +52,13 @@ class AccessKeyAuthenticator(Authenticator, Accounts):
             if account is None:
                 raise CredentialsInvalidError("the owner of the API key no longer exists")
             return account.principal
-        # A password may begin like a key.
-        return await self._users.authenticate(authorization)
+        try:
+            # A password may begin like a key.
+            return await self._users.authenticate(authorization)
+        except CredentialsInvalidError:
+            if token is None:
+                raise
+            raise CredentialsInvalidError(_refusal(token)) from None
 
     @override
     def challenge(self, accesses: Sequence[Access], asked: Asked, fault: Fault | None) -> str:
@@ -71,8 +80,15 @@ class AccessKeyAuthenticator(Authenticator, Accounts):
         if account is None:
             return None
         owner = account.principal
-        limited = Principal(name=owner.name, groups=owner.groups, has_credentials=True, key=key.id, limit=key.limit)
+        limited = replace(owner, method=METHOD, key=key.id, limit=key.limit)
         return Account(principal=limited, stamp=key.id)
+
+
+def _refusal(text: str) -> str:
+    token = Token.parse(text)
+    if token is None:
+        return "the password begins like an API key, but the checksum is wrong"
+    return f"the API key {token.id} is unknown, revoked or expired"
 
 
 def _token_in(authorization: str | None) -> str | None:

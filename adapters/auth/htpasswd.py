@@ -107,9 +107,8 @@ class HtpasswdAuthenticator(Authenticator, Accounts):
         # An unknown user takes the same steps in the same order, so that only the result differs.
         is_right = await self._is_right(hashed or users.unknown_user, password)
         if hashed is None or not is_right:
-            _logger.warning("login failed: wrong user name or password", extra={"auth.user.name": name[:128]})
             raise CredentialsInvalidError("wrong user name or password")
-        return Principal(name=name, groups=await self._groups_of(name), has_credentials=True)
+        return await self._principal(name)
 
     @override
     def challenge(self, accesses: Sequence[Access], asked: Asked, fault: Fault | None) -> str:
@@ -120,8 +119,7 @@ class HtpasswdAuthenticator(Authenticator, Accounts):
         hashed = (await self._users()).hashes.get(name)
         if hashed is None or key:
             return None
-        principal = Principal(name=name, groups=await self._groups_of(name), has_credentials=True)
-        return Account(principal=principal, stamp=hashlib.sha256(hashed).hexdigest()[:_STAMP_LENGTH])
+        return Account(principal=await self._principal(name), stamp=hashlib.sha256(hashed).hexdigest()[:_STAMP_LENGTH])
 
     @override
     async def reload(self) -> None:
@@ -136,8 +134,9 @@ class HtpasswdAuthenticator(Authenticator, Accounts):
             self._seen = users
         return users
 
-    async def _groups_of(self, name: str) -> frozenset[str]:
-        return await self._groups.of(name) if self._groups else frozenset()
+    async def _principal(self, name: str) -> Principal:
+        groups = await self._groups.of(name) if self._groups else frozenset[str]()
+        return Principal(name=name, groups=groups, method=self.name, has_credentials=True)
 
     async def _is_right(self, hashed: bytes, password: str) -> bool:
         if self._cache.has(hashed, password):

@@ -133,7 +133,8 @@ class LoginTokenAuthenticator(Authenticator, TokenIssuer, Accounts):
             **({"key": principal.key} if principal.key else {}),
         }
         token = jwt.encode({"alg": _ALGORITHM}, claims, self._key, registry=self._registry)
-        return IssuedToken(token=token, issued_at=issued_at, lifetime_seconds=int(LIFETIME.total_seconds()))
+        lifetime_seconds = int(LIFETIME.total_seconds())
+        return IssuedToken(token=token, principal=principal, issued_at=issued_at, lifetime_seconds=lifetime_seconds)
 
     @override
     async def account(self, name: str, *, key: str = "") -> Account | None:

@@ -9,7 +9,7 @@ from adapters.auth.basic import format_challenge
 from core.model.access import ANONYMOUS, Access, Principal
 from core.ports.authenticator import Account, Accounts, Asked, Authenticator, Fault
 
-_SILLY: Final = Principal(name="silly", has_credentials=True)
+_SILLY: Final = Principal(name="silly", method="silly", has_credentials=True)
 
 
 class SillyAuthenticator(Authenticator, Accounts):

@@ -90,7 +90,9 @@ class TokenAuthenticator(Authenticator):
             keys |= await file.current()
         now = self._now()
         claims = self._verified_claims(token, keys, now)
-        principal = Principal(name=str(claims.get("sub") or ""), grants=parse_grants(claims), has_credentials=True)
+        principal = Principal(
+            name=str(claims.get("sub") or ""), grants=parse_grants(claims), method=self.name, has_credentials=True
+        )
         self._require_fresh(claims, principal, now)
         return principal
 

@@ -71,6 +71,8 @@ class Principal:
     """Whether the caller sent valid credentials, possibly without a user name."""
     key: str = ""
     """The id of the API key that the caller sent; empty for other credentials."""
+    method: str = ""
+    """The method that let the caller in (`htpasswd`, `key`, `token`, `certificate`, …); empty for an anonymous one."""
     limit: "Rule | None" = None
     """The repositories and actions to which an API key is limited; None for other credentials."""
 

@@ -82,6 +82,8 @@ class AuditEvent:
     """The authenticated user; empty for an anonymous caller."""
     key: str = ""
     """The id of the API key that the actor used."""
+    login: str = ""
+    """The method that let the actor in: `htpasswd`, `key`, `token`, …"""
     claimed: str = ""
     """The user name in credentials that were refused."""
     repository: str = ""

@@ -130,6 +130,8 @@ class IssuedToken:
     """A token, as returned to a client."""
 
     token: str
+    principal: Principal
+    """The caller whom the token identifies."""
     issued_at: datetime
     lifetime_seconds: int
 

@@ -1,12 +1,21 @@
 """The sender of a request as the actor of an operation, and the description of the request in events."""
 
+import logging
+import re
 from functools import partial
+from typing import Final
 
 from aiohttp import BasicAuth, web
 
 from core.model.events import Actor, Origin
-from entrypoints.http.keys import CALLER, CLIENT, REQUEST_ID
+from core.ports.authenticator import CredentialsExpiredError, CredentialsInvalidError
+from entrypoints.http.keys import CALLER, CLAIMED_USER, CLIENT, REQUEST_ID
 from entrypoints.http.urls import UrlBuilder
+
+_CLAIMED: Final = re.compile(r"[A-Za-z0-9._@+-]{1,64}")
+"""User names that are logged as claimed; anything else is omitted, since users type passwords into the wrong field."""
+
+_logger = logging.getLogger(__name__)
 
 
 def actor_of(request: web.Request, urls: UrlBuilder) -> Actor:
@@ -33,6 +42,20 @@ def _address(request: web.Request) -> str:
     if not isinstance(peer, tuple) or peer[0] != address:
         return address
     return f"[{address}]:{peer[1]}" if ":" in address else f"{address}:{peer[1]}"
+
+
+def log_refused_login(request: web.Request, error: CredentialsInvalidError) -> None:
+    """Log why credentials were refused. The client never learns the reason."""
+    # A token expires in the course of every long push: that is no reason to worry.
+    level = logging.INFO if isinstance(error, CredentialsExpiredError) else logging.WARNING
+    name = claimed_name(request)
+    _logger.log(level, "login failed: %s", error, extra={"auth.user.name": name} if name else None)
+
+
+def claimed_name(request: web.Request) -> str:
+    """Return the user name of the credentials, unverified, if it is a plausible name; otherwise an empty string."""
+    name = request.get(CLAIMED_USER) or claimed_user(request.headers.get("Authorization", ""))
+    return name if _CLAIMED.fullmatch(name) else ""
 
 
 def claimed_user(authorization: str) -> str:

@@ -1,7 +1,6 @@
 """Audit records of requests: which requests are recorded, and under which action."""
 
 import asyncio
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -11,9 +10,10 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from config.settings import AuditSettings, Settings
+from core.model.access import ANONYMOUS
 from core.ports.audit_log import AuditAction, AuditEvent, AuditLog, Stage
 from core.registry.publisher import record_or_log
-from entrypoints.http.actors import claimed_user
+from entrypoints.http.actors import claimed_name
 from entrypoints.http.keys import (
     AUDIT_ACTION,
     AUDIT_REASON,
@@ -23,6 +23,7 @@ from entrypoints.http.keys import (
     CLIENT,
     ERROR_CODE,
     REQUEST_ID,
+    SIGNED_IN,
     TARGET,
     TRACE_ID,
 )
@@ -61,8 +62,6 @@ _REFUSALS: Final = frozenset({401, 403, 405})
 _UNAUTHORIZED: Final = 401
 _FORBIDDEN: Final = 403
 _LOGINS: Final = frozenset({AuditAction.TOKEN_ISSUE, AuditAction.SIGN_IN})
-_CLAIMED: Final = re.compile(r"[A-Za-z0-9._@+-]{1,64}")
-"""User names recorded as claimed; anything else is omitted, since users type passwords into the wrong field."""
 
 
 class Auditor:
@@ -122,15 +121,13 @@ class Auditor:
     def _outcome(self, request: web.Request, response: web.StreamResponse) -> AuditEvent:
         event = self._event(request)
         status = response.status
-        named = _claimed_name(request)
-        is_issued = event.action in _LOGINS and status not in _REFUSALS
+        is_refused = status == _UNAUTHORIZED or (status == _FORBIDDEN and CLAIMED_USER in request)
         return replace(
             event,
             allowed=status not in _REFUSALS,
             status=status,
             error=request.get(ERROR_CODE, ""),
-            actor=named if is_issued else event.actor,
-            claimed=named if status == _UNAUTHORIZED or (status == _FORBIDDEN and CLAIMED_USER in request) else "",
+            claimed=claimed_name(request) if is_refused else "",
             tags=event.tags or tuple(response.headers.getall("OCI-Tag", ())),
             digest=event.digest or response.headers.get("Docker-Content-Digest", ""),
             reason=request.get(AUDIT_REASON, ""),
@@ -138,15 +135,17 @@ class Auditor:
 
     def _event(self, request: web.Request) -> AuditEvent:
         action, target = action_of(request), request.get(TARGET) or Target(Resource.BASE)
-        caller, client, query = request.get(CALLER), request.get(CLIENT), request.query
+        client, query, caller = request.get(CLIENT), request.query, request.get(CALLER)
+        principal = request.get(SIGNED_IN) or (caller.principal if caller else ANONYMOUS)
         is_digest = ":" in target.reference
         is_tag = target.resource is Resource.MANIFEST and not is_digest
         digest = target.reference if is_digest else query.get("mount", query.get("digest", ""))
         return AuditEvent(
             at=self._now(),
             action=action,
-            actor=caller.principal.name if caller else "",
-            key=caller.principal.key if caller else "",
+            actor=principal.name,
+            key=principal.key,
+            login=principal.method,
             repository=target.name,
             tags=request.get(AUDIT_TAGS, (target.reference,) if is_tag and target.reference else ()),
             digest=digest if target.name else "",
@@ -201,9 +200,3 @@ def action_of(request: web.Request) -> AuditAction:
 
 def _has_credentials(request: web.Request) -> bool:
     return "Authorization" in request.headers or CLAIMED_USER in request
-
-
-def _claimed_name(request: web.Request) -> str:
-    """Return the user name of the credentials if it is a plausible name, otherwise an empty string."""
-    name = request.get(CLAIMED_USER) or claimed_user(request.headers.get("Authorization", ""))
-    return name if _CLAIMED.fullmatch(name) else ""

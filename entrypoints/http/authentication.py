@@ -31,7 +31,8 @@ from core.ports.authenticator import (
     Fault,
 )
 from core.registry.upload_state import UploadState, UploadStateCodec
-from entrypoints.http.keys import CALLER, CLIENT, TARGET
+from entrypoints.http.actors import log_refused_login
+from entrypoints.http.keys import CALLER, CLIENT, SIGNED_IN, TARGET
 from entrypoints.http.routes import Resource, Target
 from entrypoints.http.urls import UrlBuilder
 
@@ -156,6 +157,7 @@ class Authorizer:
             return await handler(request)
         accesses = accesses_of(target, request.method, request.query.get("from"))
         principal = await self._identify(request, target, accesses)
+        request[SIGNED_IN] = principal
         self._decide(request, principal, accesses)
         request[CALLER] = Caller(
             principal=principal,
@@ -169,11 +171,12 @@ class Authorizer:
             return await self._authenticator.authenticate(request.headers.get("Authorization"))
         except CredentialsExpiredError as error:
             if not self._outlives(request, target, error):
+                log_refused_login(request, error)
                 raise self._challenge(request, accesses, Fault.INVALID_TOKEN) from None
             _logger.info("upload continued with a token that expired after it began")
             return error.principal
         except CredentialsInvalidError as error:
-            _logger.info("credentials rejected: %s", error)
+            log_refused_login(request, error)
             raise self._challenge(request, accesses, Fault.INVALID_TOKEN) from None
 
     def _decide(self, request: web.Request, principal: Principal, accesses: Sequence[Access]) -> None:

@@ -5,7 +5,7 @@ from typing import Final
 from aiohttp import web
 
 from config.settings import LimitSettings
-from core.model.access import Caller
+from core.model.access import Caller, Principal
 from core.model.freshness import Freshness
 from core.ports.audit_log import AuditAction
 from entrypoints.http.draining import InFlight
@@ -43,6 +43,8 @@ AUDIT_TAGS: Final = web.RequestKey("AUDIT_TAGS", tuple[str, ...])
 """The tags that the request changes, if its path does not name them."""
 CLAIMED_USER: Final = web.RequestKey("CLAIMED_USER", str)
 """User name of a sign-in, not verified."""
+SIGNED_IN: Final = web.RequestKey("SIGNED_IN", Principal)
+"""Whom valid credentials identified; set also if the request is then refused for lack of rights."""
 AUDIT_REASON: Final = web.RequestKey("AUDIT_REASON", str)
 """The reason given for read-only mode."""
 CALLER: Final = web.RequestKey("CALLER", Caller)

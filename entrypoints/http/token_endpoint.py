@@ -5,9 +5,10 @@ from aiohttp import web
 from core.errors import UnauthenticatedError
 from core.ports.audit_log import AuditAction
 from core.ports.authenticator import CredentialsInvalidError, TokenIssuer
+from entrypoints.http.actors import log_refused_login
 from entrypoints.http.errors import envelope, respond
 from entrypoints.http.handlers.base import json_response
-from entrypoints.http.keys import AUDIT_ACTION
+from entrypoints.http.keys import AUDIT_ACTION, SIGNED_IN
 
 _METHODS = ("GET", "HEAD")
 
@@ -35,8 +36,10 @@ class TokenEndpoint:
         request[AUDIT_ACTION] = AuditAction.TOKEN_ISSUE
         try:
             issued = await self._issuer.exchange(request.headers.get("Authorization"))
-        except CredentialsInvalidError:
+        except CredentialsInvalidError as error:
+            log_refused_login(request, error)
             raise UnauthenticatedError('Basic realm="registry"') from None
+        request[SIGNED_IN] = issued.principal
         return json_response(
             {
                 "token": issued.token,

@@ -22,6 +22,8 @@ class AuditTrailContract:
             stage=Stage.ASKED,
             allowed=False,
             actor="alice",
+            key="k",
+            login="key",
             claimed="bob",
             repository="team/app",
             tags=("v1", "v2"),

@@ -48,6 +48,9 @@ class AuthenticatorContract:
     KNOWS_USERS = True
     """Whether valid credentials yield a user name."""
 
+    METHOD = "htpasswd"
+    """The method of the principal that `good` identifies."""
+
     @pytest.fixture
     async def authenticator(self) -> Authenticator:
         """Return an open authenticator."""
@@ -66,6 +69,7 @@ class AuthenticatorContract:
         principal = await authenticator.authenticate(await good())
         assert principal.has_credentials is self.KNOWS_USERS
         assert principal.is_anonymous is not self.KNOWS_USERS
+        assert principal.method == self.METHOD
 
     @pytest.mark.parametrize("authorization", MALFORMED)
     async def test_invalid_credentials_are_refused(self, authenticator, authorization):

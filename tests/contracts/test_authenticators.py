@@ -14,6 +14,7 @@ from adapters.auth.open import OpenAuthenticator
 from adapters.auth.silly import SillyAuthenticator
 from adapters.auth.token import TokenAuthenticator
 from adapters.blob_storage.memory import InMemoryBlobStorage
+from core.access_keys.key import EVERYWHERE, limit_to
 from core.access_keys.service import AccessKeys
 from core.ports.authenticator import CredentialsExpiredError
 from tests.contracts.authenticator_contract import AuthenticatorContract
@@ -21,162 +22,138 @@ from tests.support.htpasswd import basic, write_htpasswd
 from tests.support.token_keys import ISSUER, NOW, REALM, SERVICE, claims, make_key, sign
 
 
-def new_keys() -> AccessKeys:
+@pytest.fixture
+def users(tmp_path):
+    path = write_htpasswd(tmp_path / "htpasswd", alice="secret")
+    return HtpasswdAuthenticator(realm="r", path=str(path), clock=time.monotonic)
+
+
+@pytest.fixture
+def keys():
     return AccessKeys(
         InMemoryBlobStorage(now=lambda: NOW), entropy=lambda count: b"1" * count, clock=lambda: 0.0, now=lambda: NOW
     )
 
 
-class TestOpenAuthenticator(AuthenticatorContract):
+@pytest.fixture
+def signing_key():
+    return make_key("ES256")
+
+
+@pytest.fixture
+def tokens(tmp_path, signing_key):
+    key_set = tmp_path / "jwks.json"
+    key_set.write_text(json.dumps(KeySet([signing_key]).as_dict(private=False)))
+    return TokenAuthenticator(realm=REALM, issuer=ISSUER, service=SERVICE, key_set_path=str(key_set), now=lambda: NOW)
+
+
+def token_of(key, **changes):
+    return "Bearer " + sign({"alg": "ES256", "kid": key.thumbprint()}, claims(**changes), key)
+
+
+class PasswordAuthenticatorContract(AuthenticatorContract):
+    """Contract of an authenticator that knows alice's password."""
+
+    @pytest.fixture
+    def good(self):
+        async def make() -> str:
+            return basic("alice", "secret")
+
+        return make
+
+
+class TestOpenAuthenticator(PasswordAuthenticatorContract):
     REFUSES = False
     KNOWS_USERS = False
+    METHOD = ""
 
     @pytest.fixture
     def authenticator(self):
         return OpenAuthenticator()
 
-    @pytest.fixture
-    def good(self):
-        async def make() -> str:
-            return basic("alice", "secret")
 
-        return make
-
-
-class TestSillyAuthenticator(AuthenticatorContract):
+class TestSillyAuthenticator(PasswordAuthenticatorContract):
     REFUSES = False
+    METHOD = "silly"
 
     @pytest.fixture
     def authenticator(self):
         return SillyAuthenticator(realm="r", service="s")
 
+
+class TestHtpasswdAuthenticator(PasswordAuthenticatorContract):
     @pytest.fixture
-    def good(self):
-        async def make() -> str:
-            return "whatever"
-
-        return make
+    async def authenticator(self, users):
+        async with users:
+            yield users
 
 
-class TestHtpasswdAuthenticator(AuthenticatorContract):
+class TestAccessKeyAuthenticator(PasswordAuthenticatorContract):
     @pytest.fixture
-    async def authenticator(self, tmp_path):
-        path = write_htpasswd(tmp_path / "htpasswd", alice="secret")
-        async with HtpasswdAuthenticator(realm="r", path=str(path), clock=time.monotonic) as opened:
+    async def authenticator(self, users, keys):
+        async with AccessKeyAuthenticator(users, keys) as opened:
             yield opened
 
+    async def test_key_is_the_method_of_its_bearer(self, authenticator, keys):
+        key, token = await keys.create(owner="alice", label="ci", limit=limit_to(EVERYWHERE, ["pull"]))
+        principal = await authenticator.authenticate(f"Bearer {token}")
+        assert (principal.name, principal.method, principal.key) == ("alice", "key", key.id)
+
+
+class TestCombinedAuthenticator(PasswordAuthenticatorContract):
     @pytest.fixture
-    def good(self):
-        async def make() -> str:
-            return basic("alice", "secret")
-
-        return make
-
-
-class TestAccessKeyAuthenticator(AuthenticatorContract):
-    @pytest.fixture
-    async def authenticator(self, tmp_path):
-        path = write_htpasswd(tmp_path / "htpasswd", alice="secret")
-        inner = HtpasswdAuthenticator(realm="r", path=str(path), clock=time.monotonic)
-        async with AccessKeyAuthenticator(inner, new_keys()) as opened:
+    async def authenticator(self, users, tokens):
+        async with CombinedAuthenticator(users, tokens) as opened:
             yield opened
 
+
+class TestLoginTokenBesideTokens(PasswordAuthenticatorContract):
     @pytest.fixture
-    def good(self):
-        async def make() -> str:
-            return basic("alice", "secret")
-
-        return make
-
-
-def tokens_of(folder, key):
-    key_set = folder / "jwks.json"
-    key_set.write_text(json.dumps(KeySet([key]).as_dict(private=False)))
-    return TokenAuthenticator(realm=REALM, issuer=ISSUER, service=SERVICE, key_set_path=str(key_set), now=lambda: NOW)
-
-
-class TestCombinedAuthenticator(AuthenticatorContract):
-    @pytest.fixture
-    async def authenticator(self, tmp_path):
-        path = write_htpasswd(tmp_path / "htpasswd", alice="secret")
-        users = HtpasswdAuthenticator(realm="r", path=str(path), clock=time.monotonic)
-        async with CombinedAuthenticator(users, tokens_of(tmp_path, make_key("ES256"))) as opened:
-            yield opened
-
-    @pytest.fixture
-    def good(self):
-        async def make() -> str:
-            return basic("alice", "secret")
-
-        return make
-
-
-class TestLoginTokenBesideTokens(AuthenticatorContract):
-    @pytest.fixture
-    def key(self):
-        return make_key("ES256")
-
-    @pytest.fixture
-    async def authenticator(self, tmp_path, key):
-        path = write_htpasswd(tmp_path / "htpasswd", alice="secret")
-        inner = HtpasswdAuthenticator(realm="r", path=str(path), clock=time.monotonic)
-        others = tokens_of(tmp_path, key)
+    async def authenticator(self, users, tokens):
         async with LoginTokenAuthenticator(
-            inner, accounts=inner, secret=b"s", now=lambda: NOW, others=others
+            users, accounts=users, secret=b"s", now=lambda: NOW, others=tokens
         ) as opened:
             yield opened
 
-    @pytest.fixture
-    def good(self):
-        async def make() -> str:
-            return basic("alice", "secret")
-
-        return make
-
-    async def test_tokens_of_both_issuers_are_accepted(self, authenticator, key):
+    async def test_tokens_of_both_issuers_are_accepted(self, authenticator, signing_key):
         issued = await authenticator.exchange(basic("alice", "secret"))
-        token = sign({"alg": "ES256", "kid": key.thumbprint()}, claims(), key)
         own = await authenticator.authenticate(f"Bearer {issued.token}")
-        other = await authenticator.authenticate(f"Bearer {token}")
-        assert (own.name, own.grants) == ("alice", None)
-        assert (other.name, other.grants) == ("alice", ())
+        other = await authenticator.authenticate(token_of(signing_key))
+        assert (own.name, own.grants, own.method) == ("alice", None, "htpasswd")
+        assert (other.name, other.grants, other.method) == ("alice", (), "token")
 
-    async def test_late_token_of_the_other_issuer_has_expired(self, authenticator, key):
-        late = claims(exp=int(NOW.timestamp()) - 3600)
+    async def test_late_token_of_the_other_issuer_has_expired(self, authenticator, signing_key):
         with pytest.raises(CredentialsExpiredError):
-            await authenticator.authenticate(f"Bearer {sign({'alg': 'ES256', 'kid': key.thumbprint()}, late, key)}")
+            await authenticator.authenticate(token_of(signing_key, exp=int(NOW.timestamp()) - 3600))
 
 
 class TestLoginTokenAuthenticator(AuthenticatorContract):
     @pytest.fixture
-    async def authenticator(self, tmp_path):
-        path = write_htpasswd(tmp_path / "htpasswd", alice="secret")
-        inner = HtpasswdAuthenticator(realm="r", path=str(path), clock=time.monotonic)
-        async with LoginTokenAuthenticator(inner, accounts=inner, secret=b"s", now=lambda: NOW) as opened:
+    async def authenticator(self, users):
+        async with LoginTokenAuthenticator(users, accounts=users, secret=b"s", now=lambda: NOW) as opened:
             yield opened
 
     @pytest.fixture
     def good(self, authenticator):
         async def make() -> str:
             issued = await authenticator.exchange(basic("alice", "secret"))
+            assert issued.principal.name == "alice"
             return f"Bearer {issued.token}"
 
         return make
 
 
 class TestTokenAuthenticator(AuthenticatorContract):
-    @pytest.fixture
-    def key(self):
-        return make_key("ES256")
+    METHOD = "token"
 
     @pytest.fixture
-    async def authenticator(self, tmp_path, key):
-        async with tokens_of(tmp_path, key) as opened:
-            yield opened
+    async def authenticator(self, tokens):
+        async with tokens:
+            yield tokens
 
     @pytest.fixture
-    def good(self, key):
+    def good(self, signing_key):
         async def make() -> str:
-            return "Bearer " + sign({"alg": "ES256", "kid": key.thumbprint()}, claims(), key)
+            return token_of(signing_key)
 
         return make

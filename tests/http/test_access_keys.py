@@ -133,4 +133,20 @@ async def test_audit_names_the_key(start, users, keys):
     [listed] = [each async for each in keys.listed()]
     assert await status(api, basic("alice", token)) == 201
     assert await status(api, basic("alice", "secret")) == 201
-    assert [(event.actor, event.key) for event in log.events] == [("alice", listed.key.id), ("alice", "")]
+    assert [(event.actor, event.login, event.key) for event in log.events] == [
+        ("alice", "key", listed.key.id), ("alice", "htpasswd", ""),
+    ]  # fmt: skip
+
+
+async def test_token_is_issued_to_the_owner_of_the_key(start, users, keys):
+    log = ListAuditLog()
+    inner = AccessKeyAuthenticator(HtpasswdAuthenticator(realm="r", path=str(users), clock=lambda: 0.0), keys)
+    api = await start(
+        Settings(audit=AuditSettings(stdout=True)),
+        authenticator=LoginTokenAuthenticator(inner, accounts=inner, secret=SECRET, now=lambda: datetime.now(UTC)),
+        policy=AccessPolicy(rules=RULES),
+        audit_log=log,
+    )
+    await exchange(api, basic("somebody", await token_of(keys)))
+    [listed] = [each async for each in keys.listed()]
+    assert [(event.actor, event.login, event.key) for event in log.events] == [("alice", "key", listed.key.id)]

@@ -3,10 +3,13 @@
 import base64
 from collections.abc import Mapping
 
+from aiohttp import web
+
 from core.errors import TooManyRequestsError
 from core.ports.audit_log import AuditAction
 from core.ports.authenticator import Accounts, Authenticator, CredentialsInvalidError
-from entrypoints.http.keys import AUDIT_ACTION, CLAIMED_USER
+from entrypoints.http.actors import log_refused_login
+from entrypoints.http.keys import AUDIT_ACTION, CLAIMED_USER, SIGNED_IN
 from entrypoints.http.site import SiteParts
 from entrypoints.web.locations import Location, Page
 from entrypoints.web.sessions import Session, Sessions
@@ -41,10 +44,11 @@ class SigningViews:
         visit.request[AUDIT_ACTION] = AuditAction.SIGN_IN
         visit.request[CLAIMED_USER] = user
         try:
-            session = await self._verify(user, visit.field("password"))
+            session = await self._verify(visit.request, user, visit.field("password"))
         except TooManyRequestsError:
             return _form(visit.field("next"), problem="busy", user=user, status=429)
-        if session is None:
+        except CredentialsInvalidError as error:
+            log_refused_login(visit.request, error)
             # The same answer for a wrong name and for a wrong password.
             return _form(visit.field("next"), problem="wrong", user=user, status=403)
         return Moved(location=destination(visit.field("next")), session=session)
@@ -53,20 +57,20 @@ class SigningViews:
         """End the session in this browser."""
         return Moved(location=Location(Page.OVERVIEW), session=self._sessions.begin())
 
-    async def _verify(self, user: str, password: str) -> Session | None:
+    async def _verify(self, request: web.Request, user: str, password: str) -> Session:
         if not user or ":" in user:
-            return None
+            raise CredentialsInvalidError("no user has an empty name or one with a colon")
         credentials = base64.b64encode(f"{user}:{password}".encode()).decode()
-        try:
-            principal = await self._authenticator.authenticate(f"Basic {credentials}")
-        except CredentialsInvalidError:
-            return None
+        principal = await self._authenticator.authenticate(f"Basic {credentials}")
         if principal.key:
             # A session has all rights of its user, and an API key may be limited.
-            return None
+            raise CredentialsInvalidError(f"the API key {principal.key} does not sign in to the web page")
         accounts = self._authenticator
         account = await accounts.account(principal.name) if isinstance(accounts, Accounts) else None
-        return self._sessions.begin(user=account.principal.name, stamp=account.stamp) if account else None
+        if account is None:
+            raise CredentialsInvalidError("the user no longer exists")
+        request[SIGNED_IN] = account.principal
+        return self._sessions.begin(user=account.principal.name, stamp=account.stamp)
 
 
 def _form(following: str, *, problem: str = "", user: str = "", status: int = 200) -> Shown:

@@ -104,7 +104,8 @@ async def test_page_is_for_operators(start_with_users):
 
 async def test_hostile_texts_are_shown_as_text(visitor, log):
     hostile = '<script>alert(1)</script>"'
-    texts = dict.fromkeys(("actor", "repository", "digest", "source", "client", "error", "command", "entry"), hostile)
+    names = ("actor", "login", "repository", "digest", "source", "client", "error", "command", "entry")
+    texts = dict.fromkeys(names, hostile)
     await log.record(event(**texts, tags=(hostile,), reason=hostile))
     for path in ("_activity", "_activity?user=%3Cscript%3Ealert(1)%3C/script%3E%22"):
         page = await visitor.open(path)
