@@ -48,6 +48,7 @@ Errors carry data, not HTTP: `entrypoints/http/errors.py` is the one place that 
         UpstreamUnavailableError
           UpstreamTimeoutError
           UpstreamBusyError               the upstream's rate limit
+      IssuerUnavailableError              the keys of an identity provider are not known
 """
 
 from collections.abc import Sequence
@@ -295,3 +296,7 @@ class UpstreamBusyError(UpstreamUnavailableError):
     def __init__(self, message: str, *, retry_after: int) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class IssuerUnavailableError(StorageError):
+    """An identity provider gave no usable answer. The message is for operators, and contains no secret."""

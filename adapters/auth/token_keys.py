@@ -112,11 +112,28 @@ def read_key_set(content: bytes) -> TrustedKeys:
     Raises:
         CredentialSourceError: `content` is not a key set, or no key of it is usable.
     """
+    return TrustedKeys(_by_id(_usable("key", _entries(content), _label, _import)))
+
+
+def read_signing_keys(content: bytes) -> TrustedKeys:
+    """Parse the JSON Web Key Set of an OpenID Connect issuer: as `read_key_set`, but only public keys for signatures.
+
+    Raises:
+        CredentialSourceError: `content` is not a key set, or no key of it is usable.
+    """
+    wanted = [each for each in _entries(content) if not isinstance(each, Mapping) or _may_sign(each)]
+    return TrustedKeys(_by_id(_usable("key", wanted, _label, _import)))
+
+
+def _entries(content: bytes) -> list[Any]:
     try:
-        entries = list(json.loads(content)["keys"])
+        return list(json.loads(content)["keys"])
     except (ValueError, TypeError, KeyError, RecursionError):
         raise CredentialSourceError("is not a JSON Web Key Set") from None
-    return TrustedKeys(_by_id(_usable("key", entries, _label, _import)))
+
+
+def _may_sign(jwk: Mapping[str, Any]) -> bool:
+    return jwk.get("kty") != "oct" and jwk.get("use", "sig") == "sig"
 
 
 def key_of(certificate: x509.Certificate) -> Key:

@@ -83,6 +83,7 @@ class Authenticator(ABC):
         Raises:
             CredentialsInvalidError: the credentials are malformed, of another scheme, unknown, wrong or expired.
             TooManyRequestsError: too many credentials are waiting for verification.
+            IssuerUnavailableError: the credentials are a token of an identity provider whose keys are not known.
         """
 
     @abstractmethod

@@ -62,6 +62,7 @@ TABLE: Final[dict[type[Exception], tuple[str, int]]] = {
     errors.UpstreamUnavailableError: ("UNAVAILABLE", 502),
     errors.UpstreamTimeoutError: ("UNAVAILABLE", 504),
     errors.UpstreamBusyError: ("TOOMANYREQUESTS", 429),
+    errors.IssuerUnavailableError: ("UNAVAILABLE", 503),
 }
 
 _HTTP_CODES: Final = {404: "NAME_UNKNOWN", 405: "UNSUPPORTED", 413: "SIZE_INVALID"}
@@ -93,7 +94,7 @@ def render(request: web.BaseRequest, error: Exception) -> web.Response:
     request[ERROR_CODE] = code
     if status == http.HTTPStatus.INTERNAL_SERVER_ERROR:
         return _render_failure(request, code, error)
-    if isinstance(error, errors.StorageUnavailableError | errors.AuditUnavailableError):
+    if isinstance(error, errors.StorageUnavailableError | errors.AuditUnavailableError | errors.IssuerUnavailableError):
         return _render_outage(code, status, error)
     return respond(status, _entries(code, error), _headers(request, error))
 
@@ -107,6 +108,9 @@ def _render_outage(code: str, status: int, error: errors.StorageError) -> web.Re
         part = "catalog" if isinstance(error, errors.CatalogUnavailableError) else "storage"
         _logger.error("%s unavailable: %s", part, error)
         message = f"the {part} is unavailable; try again later"
+    elif isinstance(error, errors.IssuerUnavailableError):
+        _logger.error("credentials cannot be checked: %s", error)
+        message = "the identity provider is unavailable; try again later"
     else:
         _logger.error("write request rejected: %s", error)
         message = "the audit log is unavailable and write requests are rejected; try again later"
