@@ -23,7 +23,7 @@ places that distribution ignores.
   + │   ├── jobs/<job>                                    the last run of a job (`core.coordination.schedule`)
   + │   ├── verifications/<scope>/…                       checkpoint and findings of a running verification
   + │   └── pulls/{since,latest,batches/<id>}             times of pulls (`core.retention.pulls`)
-  + ├── _access/{keys,uses}/<id>                         API keys (`core.store.access_key_objects`)
+  + ├── _access/{keys,uses,users}/<id>                   API keys, external users (`core.store.access_key_objects`)
   + ├── _trash
   + │   ├── entries/<entry>.<part>                        what one removal removed, in numbered parts
   + │   ├── blobs/<alg>/<hex[:2]>/<hex>.<entry>           content that was removed under that entry
