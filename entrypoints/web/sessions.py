@@ -5,20 +5,17 @@ sent for the path of the page only, and no other part of the registry reads it. 
 id of the session: another site cannot read or guess it.
 """
 
-import base64
-import binascii
 import hmac
-import json
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from entrypoints.web.signed_texts import SignedTexts
+
 LIFETIME: Final = timedelta(hours=12)
 COOKIE: Final = "registry_session"
-_COOKIE_LENGTH_MAX: Final = 2048
-_MAC_BYTES: Final = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +42,7 @@ class Sessions:
     """
 
     def __init__(self, secret: bytes, *, now: Callable[[], datetime]) -> None:
-        # A derived key: nothing that is signed with the secret for another purpose may be valid as a session.
-        self._key = hmac.digest(secret, b"web sessions", "sha256")
+        self._signed = SignedTexts(secret, b"web sessions")
         self._now = now
 
     def begin(self, *, user: str = "", stamp: str = "") -> Session:
@@ -56,32 +52,22 @@ class Sessions:
 
     def encode(self, session: Session) -> str:
         """Return the value of the cookie."""
-        message = json.dumps([session.id, session.user, session.stamp, session.ends_at]).encode()
-        return base64.urlsafe_b64encode(self._sign(b"session", message) + message).decode()
+        return self._signed.encode(b"session", [session.id, session.user, session.stamp, session.ends_at])
 
     def decode(self, cookie: str) -> Session | None:
         """Return the session of a cookie; None if the cookie is not ours or too old."""
-        if len(cookie) > _COOKIE_LENGTH_MAX:
+        values = self._signed.decode(b"session", cookie)
+        if values is None:
             return None
-        try:
-            decoded = base64.b64decode(cookie.encode(), altchars=b"-_", validate=True)
-        except (ValueError, binascii.Error):
-            return None
-        mac, message = decoded[:_MAC_BYTES], decoded[_MAC_BYTES:]
-        if not hmac.compare_digest(mac, self._sign(b"session", message)):
-            return None
-        session_id, user, stamp, ends_at = json.loads(message)
+        session_id, user, stamp, ends_at = values
         if ends_at <= self._now().timestamp():
             return None
         return Session(id=session_id, user=user, stamp=stamp, ends_at=ends_at)
 
     def form_token(self, session: Session) -> str:
         """Return the token that every form of the session contains."""
-        return base64.urlsafe_b64encode(self._sign(b"form", session.id.encode())).decode().rstrip("=")
+        return self._signed.derive(b"form", session.id)
 
     def is_form_token(self, session: Session, token: str) -> bool:
         """Whether a form was made for the session."""
         return hmac.compare_digest(token.encode(), self.form_token(session).encode())
-
-    def _sign(self, purpose: bytes, message: bytes) -> bytes:
-        return hmac.digest(self._key, purpose + b"\0" + message, "sha256")
