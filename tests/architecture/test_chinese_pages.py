@@ -5,6 +5,7 @@ section of it in `LEFT_OUT`.
 """
 
 import re
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -93,11 +94,15 @@ def expected_sections(page: Path) -> list[Section]:
     return without(sections(english_page(page)), LEFT_OUT.get(page.name, ()) if page != README else ())
 
 
-def code(block: Block) -> Block:
-    """Return a block without its comments, and with equal placeholders for words."""
+def code(block: Block) -> str:
+    """Return a block without its comments, and with equal placeholders for words.
+
+    Of formulas and figures, whose words are translated, only the number of lines counts.
+    """
     text = re.sub(r"(?m)(?:^|\s+)# .*$", "", block.text)
     text = re.sub(rf"<[^<>\n]*(?: |{HAN})[^<>\n]*>", "<…>", text)
-    return Block(block.language, "\n".join(line.rstrip() for line in text.splitlines() if line.strip()))
+    lines = [line.rstrip() for line in text.splitlines() if line.strip()]
+    return f"{len(lines)} lines" if block.language in {"text", "mermaid"} else "\n".join(lines)
 
 
 def plain(line: str) -> str:
@@ -134,8 +139,10 @@ def test_page_has_the_sections_of_the_english_one(page: Path) -> None:
 @pytest.mark.parametrize("page", pairs(), ids=name)
 def test_commands_and_files_equal_the_english_ones(page: Path) -> None:
     for english, chinese in zip(expected_sections(page), sections(page), strict=False):
-        expected = [code(block) for block in english.blocks]
-        assert [code(block) for block in chinese.blocks] == expected, f"{english.name} in {name(page)}"
+        place = f"{english.name} in {name(page)}"
+        assert len(chinese.blocks) == len(english.blocks), place
+        for original, block in zip(english.blocks, chinese.blocks, strict=True):
+            assert code(replace(block, language=original.language)) == code(original), place
 
 
 @pytest.mark.parametrize("page", chinese_pages(), ids=name)
@@ -230,6 +237,6 @@ def test_differences_between_pages_are_found(tmp_path: Path) -> None:
     page.write_text("# T\n\n## A\n\n```sh\nrun <a word> # why\n```\n\n### B\n\n    run\n\n## C\n")
     found = sections(page)
     assert [(section.depth, section.name) for section in found] == [(1, ""), (2, "A"), (3, "A / B"), (2, "C")]
-    assert [code(block) for section in found for block in section.blocks] == [Block("sh", "run <…>"), Block("", "run")]
+    assert [code(block) for section in found for block in section.blocks] == ["run <…>", "run"]
     assert [section.name for section in without(found, {"A / *"})] == ["", "A", "C"]
     assert [section.name for section in without(found, {"A"})] == ["", "C"]
