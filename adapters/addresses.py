@@ -34,3 +34,11 @@ def address_problem(text: str) -> str | None:
     if match is None or int(match[1]) > _PORT_MAX:
         return "must be `host:port`, `:port` or `[ipv6]:port`"
     return None
+
+
+def host_of(address: str) -> str:
+    """Return the host of `host`, `host:port`, `ipv6` or `[ipv6]:port`, without brackets and port."""
+    if address.startswith("["):
+        return address[1:].partition("]")[0]
+    host, colon, _ = address.partition(":")
+    return host if address.count(":") == 1 and colon else address

@@ -25,7 +25,7 @@ from config.environment import (
 from config.errors import ConfigError
 from config.files import read_text_file
 from config.schema.root import RootSchema
-from config.settings import Settings
+from config.settings import Settings, StorageKind, find_idle_middlewares
 from config.spellings import find_unknown, respell, widen_bare
 from config.support import Severity, check_support
 from config.tracing import TracingSettings, read_tracing
@@ -158,6 +158,7 @@ def load(path: str | None, *, environ: Mapping[str, str] | None = None) -> Loade
             *findings.warnings,
             *(key.explain() for key in unknown),
             *unsupported[Severity.WARN],
+            *(f"{path or _VARIABLES}: {message}" for message in _find_idle(settings)),
             *tracing_warnings,
         ),
         notes=(*notes, *unsupported[Severity.NOTE]),
@@ -246,6 +247,13 @@ def _build(root: Section, path: str, problems: list[str]) -> Settings:
     if problems:
         raise ConfigError(dict.fromkeys(problems))
     return settings
+
+
+def _find_idle(settings: Settings) -> list[str]:
+    storage = settings.storage
+    return find_idle_middlewares(
+        settings.middleware, is_s3=storage.kind is StorageKind.S3, redirects=not storage.redirect_disabled
+    )
 
 
 def _flatten(messages: Any, key: KeyPath = ()) -> Iterator[tuple[KeyPath, str]]:

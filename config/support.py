@@ -46,7 +46,6 @@ UNSUPPORTED: Final = (
     Unsupported("storage.swift", Severity.REFUSE, "use s3 with Swift's S3 middleware"),
     Unsupported("middleware.registry", Severity.WARN, "remove it; distribution includes no such middleware either"),
     Unsupported("middleware.repository", Severity.WARN, "remove it; distribution includes no such middleware either"),
-    Unsupported("middleware.storage", Severity.WARN, "use storage.s3.redirectendpoint to redirect to another endpoint"),
     *(
         Unsupported(f"redis.{key}", Severity.WARN, "clusters are not supported; name one server, or sentinels")
         for key in ("maxredirects", "readonly", "routebylatency", "routerandomly")

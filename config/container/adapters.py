@@ -29,6 +29,7 @@ from config.container.authenticators import (
     token_authenticator,
 )
 from config.container.caches import entries_max, kind_of_cache, observed_descriptor_cache, redis_cache
+from config.container.redirection import make_redirector
 from config.container.storages import (
     mysql_address,
     mysql_catalog_index,
@@ -78,6 +79,7 @@ class Adapters(DeclarativeContainer):
         scs=Singleton(scs_blob_storage, settings.provided.storage.scs),
     )
     blob_storage = Singleton(observed_blob_storage, plain_blob_storage, metrics, tracer)
+    redirector = Singleton(make_redirector, settings, blob_storage)
     catalog_index: Provider[CatalogIndex] = Selector(
         settings.provided.catalog.backend,
         LISTING=Singleton(ListingCatalogIndex, storage=blob_storage),

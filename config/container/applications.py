@@ -33,6 +33,7 @@ from core.ports.authenticator import Authenticator
 from core.ports.catalog_index import CatalogIndex
 from core.ports.descriptor_cache import DescriptorCache
 from core.ports.metrics import Metrics
+from core.ports.redirection import Redirector
 from core.ports.staging import StagingStorage
 from core.ports.tracing import Tracer
 from core.pull_through.origins import Origins
@@ -145,6 +146,8 @@ class ServerApplication(RegistryApplication):
     """One registry in one process of a server, built after the fork."""
 
     observers: Observers
+    redirector: Redirector | None
+    """Names the URLs of redirects; None for those of the storage."""
     authenticator: Authenticator
     policy: AccessPolicy
     upload_secret: bytes
@@ -180,4 +183,5 @@ class ServerApplication(RegistryApplication):
     @property
     @override
     def lifetimes(self) -> Sequence[AbstractAsyncContextManager[object]]:
-        return [self.authenticator, *super().lifetimes]
+        redirector = [] if self.redirector is None else [self.redirector]
+        return [self.authenticator, *redirector, *super().lifetimes]

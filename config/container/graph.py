@@ -90,12 +90,10 @@ class Container(Foundations):
     links = Foundations.links
     tag_links = Foundations.tag_links
     manifest_cache = Foundations.manifest_cache
-    rounds = Foundations.rounds
-    pins = Foundations.pins
+    rounds, pins = Foundations.rounds, Foundations.pins
     change_log = Foundations.change_log
     changes = Foundations.changes
-    pull_recorder = Foundations.pull_recorder
-    pull_history = Foundations.pull_history
+    pull_recorder, pull_history = Foundations.pull_recorder, Foundations.pull_history
 
     pull_through = Singleton(make_pull_through, settings, storage=blob_storage, offload=offload, metrics=metrics)
     origins = Singleton(origins_of, pull_through)
@@ -140,6 +138,7 @@ class Container(Foundations):
         damage=damage,
         immutable_images=immutable_images,
         publisher=publisher,
+        redirector=Foundations.redirector,
     )
     blobs = Singleton(
         make_blobs,
@@ -371,6 +370,7 @@ class Container(Foundations):
         ServerApplication,
         **registry_application.kwargs,
         observers=observers,
+        redirector=Foundations.redirector,
         authenticator=authenticator,
         policy=access_policy,
         upload_secret=shared_secret,

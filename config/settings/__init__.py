@@ -27,14 +27,21 @@ from config.settings.http import (
     TlsVersion,
 )
 from config.settings.log import AccessLogFormat, LogFormatter, LogLevel, LogSettings
+from config.settings.middleware import (
+    IpFilter,
+    MiddlewareEntry,
+    MiddlewareSettings,
+    StorageMiddleware,
+    StorageMiddlewareName,
+    StorageMiddlewareOptions,
+    find_idle_middlewares,
+)
 from config.settings.mirrors import MirrorSettings
 from config.settings.operations import (
     EndpointSettings,
     FileCheckSettings,
     HealthSettings,
     HttpCheckSettings,
-    MiddlewareEntry,
-    MiddlewareSettings,
     NotificationSettings,
     OutboxBackend,
     OutboxSettings,

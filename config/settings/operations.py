@@ -1,4 +1,4 @@
-"""`health`, `notifications` and `middleware`."""
+"""`health` and `notifications`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -223,28 +223,3 @@ class NotificationSettings:
         if twice:
             raise SettingInvalidError({"endpoints": twice})
         return values
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MiddlewareEntry:
-    """One named middleware, with its options as written in the file."""
-
-    name: str = setting("name", "The middleware's name.", "", required=MISSING_VALUE)
-    disabled: bool = setting("disabled", "Whether the middleware is off.", default=False)
-    options: Mapping[str, object] = setting("options", "Parameters of the middleware.", {})
-
-    @staticmethod
-    def complete(values: dict[str, Any]) -> dict[str, Any]:
-        """Reject options that are not a mapping."""
-        if not isinstance(values.get("options", {}), dict):
-            raise SettingInvalidError({"options": ["must be a mapping of names to values"]})
-        return values
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MiddlewareSettings:
-    """Middlewares in the order of wrapping."""
-
-    registry: tuple[MiddlewareEntry, ...] = setting("registry", "Middlewares of the registry.", ())
-    repository: tuple[MiddlewareEntry, ...] = setting("repository", "Middlewares of each repository.", ())
-    storage: tuple[MiddlewareEntry, ...] = setting("storage", "Middlewares of the storage.", ())

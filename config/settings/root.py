@@ -13,8 +13,9 @@ from config.settings.audit import AuditSettings
 from config.settings.auth import AuthKind, AuthSettings
 from config.settings.http import HttpSettings
 from config.settings.log import LogLevel, LogSettings
+from config.settings.middleware import MiddlewareSettings
 from config.settings.mirrors import MirrorSettings, find_mirror_problems
-from config.settings.operations import HealthSettings, MiddlewareSettings, NotificationSettings
+from config.settings.operations import HealthSettings, NotificationSettings
 from config.settings.proxy import ProxySettings
 from config.settings.retention import RetentionSettings
 from config.settings.storage import NO_DRIVER, DescriptorCache, StorageSettings

@@ -37,6 +37,7 @@ class BlobService:
         self._damage = parts.damage
         self._immutable_images = parts.immutable_images
         self._publisher = parts.publisher
+        self._redirector = parts.redirector
 
     async def stat(self, name: RepositoryName, digest: Digest, *, pulled_by: Actor | None = None) -> Descriptor:
         """Return the descriptor of a blob. Two storage requests, or none if the blob was recently verified.
@@ -120,7 +121,7 @@ class BlobService:
             await self._publisher.publish_blob(EventAction.PULL, name, _described(digest, total), pulled_by)
 
     async def redirect_url(self, name: RepositoryName, digest: Digest, *, pulled_by: Actor | None = None) -> str | None:
-        """Return a URL in the store at which a client may `GET` the blob, or None if the store has none.
+        """Return a URL at which `pulled_by` may `GET` the blob, or None if neither redirector nor store has one.
 
         Also None for a blob that is suspected of damage; `open` then checks it.
 
@@ -130,7 +131,11 @@ class BlobService:
         target, _ = await self._target(name, digest)
         if self._damage.is_suspected(target):
             return None
-        url = await self._storage.redirect_url(layout.blob_data(target), method="GET")
+        key = layout.blob_data(target)
+        if self._redirector is None:
+            url = await self._storage.redirect_url(key, method="GET")
+        else:
+            url = await self._redirector.url(key, by=pulled_by or UNNAMED)
         if url is not None and pulled_by is not None and self._publisher.wants(EventAction.PULL):
             # Only the event needs the size.
             await self._publisher.publish_blob(EventAction.PULL, name, await self.stat(name, digest), pulled_by)

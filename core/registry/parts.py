@@ -6,6 +6,7 @@ from core.collection.guard import CollectionGuard
 from core.content_source import Offload
 from core.ports.blob_storage import BlobStorage
 from core.ports.descriptor_cache import DescriptorCache
+from core.ports.redirection import Redirector
 from core.registry.immutable_images import ImmutableImages
 from core.registry.manifest_references import ManifestPolicy
 from core.registry.publisher import Publisher
@@ -33,6 +34,8 @@ class BlobParts:
     """Refuses the removal of content that immutable tags require."""
     publisher: Publisher
     """Publishes pulls, mounts and removals."""
+    redirector: Redirector | None = None
+    """Names the URLs of redirects; None for those of the storage."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

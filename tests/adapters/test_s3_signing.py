@@ -11,8 +11,9 @@ from botocore.credentials import Credentials
 from botocore.exceptions import NoCredentialsError
 
 from adapters.blob_storage.s3.direct import frozen
-from adapters.blob_storage.s3.presigning import HELD_MAX, LIFETIME_SECONDS, PresignedUrls
+from adapters.blob_storage.s3.presigning import LIFETIME_SECONDS, PresignedUrls
 from adapters.blob_storage.s3.signing import SigV4Signer, canonical_query
+from adapters.held_urls import HELD_MAX
 
 REGION = "eu-west-1"
 STATIC = Credentials("AKIDEXAMPLE", "secret/+key")

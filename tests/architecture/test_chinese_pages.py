@@ -25,6 +25,7 @@ LEFT_OUT = {
     "configuration.md": {
         "Where it listens",
         "Browser pages",
+        "Redirects to another server",
         "Limits",
         "The fast path",
         "Logs",

@@ -14,6 +14,7 @@ from core.ports.authenticator import Authenticator
 from core.ports.blob_storage import BlobStorage
 from core.ports.catalog_index import CatalogIndex
 from core.ports.image_layout import ImageLayout
+from core.ports.redirection import Redirector
 from core.ports.spool import Spool
 from core.ports.upstream import Upstream
 
@@ -49,6 +50,7 @@ def contracted_adapters(contract: str) -> set[str]:
         (BlobStorage, "BlobStorageContract"),
         (CatalogIndex, "CatalogIndexContract"),
         (ImageLayout, "ImageLayoutContract"),
+        (Redirector, "RedirectorContract"),
         (Upstream, "UpstreamContract"),
         (Spool, "SpoolContract"),
     ],

@@ -197,7 +197,7 @@ class StoreClient:
 
     def store_key(self, key: str) -> str:
         """Return the key in the bucket for a key of the port, mapped as in distribution."""
-        return f"{self.options.root_directory.rstrip('/')}{key}".lstrip("/")
+        return self.options.store_key(key)
 
     def port_key(self, store_key: str) -> str:
         """Return the key of the port for a key in the bucket."""

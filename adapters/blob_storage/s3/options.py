@@ -189,3 +189,7 @@ class S3Options:
         if not address or "://" in address:
             return address or None
         return f"{'https' if self.secure else 'http'}://{address}"
+
+    def store_key(self, key: str) -> str:
+        """Return the key in the bucket for a key of the port, mapped as in distribution."""
+        return f"{self.root_directory.rstrip('/')}{key}".lstrip("/")

@@ -2,22 +2,12 @@
 
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any, Final
 
 from adapters.blob_storage.s3.direct import frozen
+from adapters.held_urls import HeldUrls
 
 LIFETIME_SECONDS: Final = 20 * 60
-_REUSED_SECONDS: Final = LIFETIME_SECONDS // 2
-"""A client has at least the rest of the lifetime to follow the URL."""
-HELD_MAX: Final = 4_096
-
-
-@dataclass(frozen=True, slots=True)
-class _Held:
-    url: str
-    access_key: str
-    signed_at: float
 
 
 class PresignedUrls:
@@ -35,18 +25,10 @@ class PresignedUrls:
     ) -> None:
         self._sign = sign
         self._credentials = credentials
-        self._now = now
-        self._held: dict[str, _Held] = {}
+        self._held = HeldUrls(LIFETIME_SECONDS // 2, now)
 
     async def url(self, key: str) -> str:
         """Return a URL that allows anyone to `GET` the object for at least half of the lifetime. Sends nothing."""
         credentials = await frozen(self._credentials)
-        now = self._now()
-        held = self._held.pop(key, None)
-        is_usable = held is not None and held.access_key == credentials.access_key
-        if held is None or not is_usable or not 0 <= now - held.signed_at < _REUSED_SECONDS:
-            held = _Held(await self._sign(key, credentials), credentials.access_key, now)
-        self._held[key] = held
-        if len(self._held) > HELD_MAX:
-            del self._held[next(iter(self._held))]
-        return held.url
+        held = self._held.find(key, credentials.access_key)
+        return held or self._held.hold(key, await self._sign(key, credentials), credentials.access_key)

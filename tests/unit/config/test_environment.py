@@ -176,13 +176,13 @@ def test_log_fields_keep_underscores(load_text: LoadText) -> None:
 
 
 def test_middleware_options_are_free(load_text: LoadText) -> None:
-    text = MINIMAL + "middleware: {storage: [{name: redirect, options: {baseURL: 'http://a'}}]}\n"
+    text = MINIMAL + "middleware: {registry: [{name: own, options: {baseURL: 'http://a'}}]}\n"
     variables = {
-        "REGISTRY_MIDDLEWARE_STORAGE_0_OPTIONS_BASEURL": "http://b",
-        "REGISTRY_MIDDLEWARE_STORAGE_0_OPTIONS_A_B": "3",
-        "REGISTRY_MIDDLEWARE_STORAGE_0_OPTIONS_ODD": "[x",
+        "REGISTRY_MIDDLEWARE_REGISTRY_0_OPTIONS_BASEURL": "http://b",
+        "REGISTRY_MIDDLEWARE_REGISTRY_0_OPTIONS_A_B": "3",
+        "REGISTRY_MIDDLEWARE_REGISTRY_0_OPTIONS_ODD": "[x",
     }
-    [entry] = load_text(text, variables).settings.middleware.storage
+    [entry] = load_text(text, variables).settings.middleware.registry
     assert entry.options == {"baseURL": "http://b", "a": {"b": 3}, "odd": "[x"}
 
 

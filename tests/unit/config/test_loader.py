@@ -350,8 +350,8 @@ def test_effective_values_have_values_and_sources(load_text: LoadText) -> None:
 
 
 def test_effective_values_hide_free_parameters(load_text: LoadText) -> None:
-    text = MINIMAL + "middleware: {storage: [{name: cloudfront, options: {privatekey: hunter2}}]}\n"
-    assert shown(load_text(text))["middleware.storage[0].options"] == '["privatekey"]'
+    text = MINIMAL + "middleware: {registry: [{name: own, options: {privatekey: hunter2}}]}\n"
+    assert shown(load_text(text))["middleware.registry[0].options"] == '["privatekey"]'
 
 
 @pytest.mark.parametrize(
@@ -426,8 +426,8 @@ health: {http: [{uri: 'https://:hunter2@host/', headers: {Authorization: [hunter
 
 
 def test_middleware_options_have_names(load_text: LoadText) -> None:
-    [problem] = problems_of(load_text, MINIMAL + "middleware: {storage: [{name: a, options: [b]}]}\n")
-    assert "`middleware.storage[0].options` must be a mapping of names to values" in problem
+    [problem] = problems_of(load_text, MINIMAL + "middleware: {registry: [{name: a, options: [b]}]}\n")
+    assert "`middleware.registry[0].options` must be a mapping of names to values" in problem
 
 
 def test_effective_values_hide_credentials_of_urls_and_headers(load_text: LoadText) -> None:

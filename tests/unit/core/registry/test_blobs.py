@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 
 from adapters.descriptor_cache.memory import InMemoryDescriptorCache
+from adapters.redirection.base_url import BaseUrlRedirector
 from core.errors import BlobUnknownError, RangeInvalidError
 from core.model.digest import Digest
 from core.model.media_types import OCI_MANIFEST
@@ -104,6 +105,14 @@ async def test_sha512_blob_keeps_its_digest(services):
 
 async def test_memory_storage_redirects_no_client(services, blob):
     assert await services.blobs.redirect_url(NAME, blob) is None
+
+
+async def test_redirector_names_the_url_in_place_of_the_storage(services, blob):
+    redirector = BaseUrlRedirector("https://cdn.example.com")
+    blobs = BlobService(replace(services.blob_parts, redirector=redirector))
+    assert await blobs.redirect_url(NAME, blob) == f"https://cdn.example.com{layout.blob_data(blob)}"
+    with pytest.raises(BlobUnknownError):
+        await blobs.redirect_url(OTHER, blob)
 
 
 @pytest.fixture

@@ -1,0 +1,30 @@
+"""The port for redirects: URLs outside the registry at which clients get blobs."""
+
+from abc import ABC, abstractmethod
+from types import TracebackType
+from typing import Self
+
+from core.model.events import Actor
+
+
+class Redirector(ABC):
+    """Names the URL of an object for a client. One per process, opened as a context manager; for any number of tasks.
+
+    Opening raises `CredentialSourceError` if a file with a key is missing or unusable.
+    """
+
+    async def __aenter__(self) -> Self:
+        """Read files and start tasks."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop the tasks."""
+
+    @abstractmethod
+    async def url(self, key: str, *, by: Actor) -> str | None:
+        """Return a URL at which `by` may `GET` the object at `key`; None if the registry has to send it.
+
+        The URL is valid for at least some minutes. No storage request: the object may not exist.
+        """
