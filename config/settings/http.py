@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Final
 
 from adapters.addresses import address_problem
 from config.cipher_suites import suite_problem
+from core.model.client_certificates import ClientIdentity
 from core.model.secret import Secret
 from core.model.setting import MISSING_VALUE, Group, SettingInvalidError, Unused, setting
 
@@ -109,6 +110,9 @@ class TlsSettings:
         "Whether clients must present a certificate, if `clientcas` is given.",
         ClientAuth.REQUIRE_AND_VERIFY,
     )
+    client_identity: ClientIdentity | None = setting(
+        "clientidentity", "Users that client certificates stand for.", None, refuses_unknown=True
+    )
     minimum_version: TlsVersion = setting("minimumtls", "The lowest TLS version accepted.", TlsVersion.TLS12)
     cipher_suites: tuple[str, ...] = setting(
         "ciphersuites", "Cipher suites for TLS 1.2, by their Go names.", (), check=suite_problem
@@ -118,10 +122,12 @@ class TlsSettings:
 
     @staticmethod
     def complete(values: dict[str, Any]) -> dict[str, Any]:
-        """Reject a certificate without a key, a key without a certificate, and client CAs without both."""
+        """Reject a certificate without a key, client CAs without both, and users without client CAs."""
         problems = {key: [MISSING_VALUE] for key in ("certificate", "key") if key not in values}
         if problems and values.keys() & {"certificate", "key", "client_cas"}:
             raise SettingInvalidError(problems)
+        if values.get("client_identity") and not values.get("client_cas"):
+            raise SettingInvalidError({"clientcas": [f"{MISSING_VALUE}: `clientidentity` needs verified certificates"]})
         return values
 
 

@@ -190,7 +190,9 @@ class Settings:
     @staticmethod
     def complete(values: dict[str, Any]) -> dict[str, Any]:
         """Ignore a proxy without an upstream, as distribution does; reject sections that are incompatible."""
-        _require_compatible(values.get("auth", AuthSettings()), values.get("access", AccessSettings()))
+        _require_compatible(
+            values.get("auth", AuthSettings()), values.get("access", AccessSettings()), values.get("http")
+        )
         if values["storage"].blob_descriptor_cache is DescriptorCache.REDIS:
             _require_one_redis(values.get("redis", RedisOptions()))
         if "proxy" in values and not values["proxy"].is_configured:
@@ -230,16 +232,25 @@ def _require_one_redis(redis: RedisOptions) -> None:
     raise SettingInvalidError({"redis": {"addrs": [problem]}})
 
 
-def _require_compatible(auth: AuthSettings, access: AccessSettings) -> None:
+def _require_compatible(auth: AuthSettings, access: AccessSettings, http: HttpSettings | None) -> None:
     """Reject rules that would never apply, or whose groups would be empty."""
     if access.rules and auth.methods == (AuthKind.TOKEN,):
         raise SettingInvalidError(
             {"access": {"rules": ["cannot be combined with `auth.token`: the token server grants access"]}}
         )
+    identity = http.tls.client_identity if http and http.tls else None
+    if identity and auth.methods == (AuthKind.TOKEN,):
+        raise SettingInvalidError(
+            {
+                "http": {
+                    "tls": {"clientidentity": ["cannot be combined with `auth.token`: the token server grants access"]}
+                }
+            }
+        )
     if access.group_file and not auth.has_users:
         raise SettingInvalidError(
             {"access": {"groupfile": ["needs `auth.htpasswd`: other methods have no users in groups"]}}
         )
-    names_groups = any(name.startswith("@") for rule in access.rules for name in rule.who)
-    if names_groups and not access.group_file:
+    groups = [name.removeprefix("@") for rule in access.rules for name in rule.who if name.startswith("@")]
+    if not access.group_file and any(not (identity and identity.names_group(group)) for group in groups):
         raise SettingInvalidError({"access": {"groupfile": [f"{MISSING_VALUE}: a rule names a group"]}})

@@ -39,6 +39,9 @@ async def check_certificates(doctor: DoctorContext) -> AsyncIterator[Diagnosis]:
     if tls is not None and tls.certificate:
         for diagnosis in await asyncio.to_thread(_files, doctor, tls.certificate, tls.key):
             yield diagnosis
+        for path in tls.client_cas:
+            for diagnosis in await asyncio.to_thread(_authorities, doctor, path):
+                yield diagnosis
 
 
 async def _shown(doctor: DoctorContext, host: str, port: int) -> AsyncIterator[Diagnosis]:
@@ -126,6 +129,16 @@ def _files(doctor: DoctorContext, certificate: str, key: str) -> Sequence[Diagno
     if doctor.public is not None:
         found.append(_judge_name(chain[0], urlsplit(doctor.public.url).hostname or ""))
     return found
+
+
+def _authorities(doctor: DoctorContext, path: str) -> Sequence[Diagnosis]:
+    """Judge the authorities of client certificates in a file."""
+    check = f"certificate: authority of clients in {path}"
+    try:
+        found = x509.load_pem_x509_certificates(Path(path).read_bytes())
+    except (OSError, ValueError) as error:
+        return [failure(check, f"cannot be read: {type(error).__name__}", "use a PEM file of certificates")]
+    return [_judge_age(check, each, doctor.application.now()) for each in found]
 
 
 def _judge_age(check: str, leaf: x509.Certificate, now: datetime) -> Diagnosis:

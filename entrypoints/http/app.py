@@ -18,6 +18,7 @@ from core.registry.facade import Registry
 from core.registry.upload_state import UploadStateCodec
 from entrypoints.http.auditing import Auditor
 from entrypoints.http.authentication import AUTHORIZER, Authorizer
+from entrypoints.http.client_certificates import client_certificates
 from entrypoints.http.dispatch import Dispatcher
 from entrypoints.http.forwarding import Forwarding
 from entrypoints.http.handlers.base import Handler, get_base
@@ -90,7 +91,15 @@ def create_app(
     flags = RuntimeFlags(settings, operations.read_only)
     codec = UploadStateCodec(upload_secret)
     lifetime = timedelta(seconds=settings.access.upload_lifetime_seconds)
-    authorizer = Authorizer(authenticator, policy, codec=codec, urls=urls, upload_lifetime=lifetime, now=now)
+    authorizer = Authorizer(
+        authenticator,
+        policy,
+        codec=codec,
+        urls=urls,
+        upload_lifetime=lifetime,
+        now=now,
+        certificates=client_certificates(settings, now),
+    )
     auditor = Auditor(audit_log, settings.audit, now=now)
     parts = SiteParts(
         registry=registry,

@@ -32,6 +32,7 @@ from core.ports.authenticator import (
 )
 from core.registry.upload_state import UploadState, UploadStateCodec
 from entrypoints.http.actors import log_refused_login
+from entrypoints.http.client_certificates import ClientCertificates
 from entrypoints.http.keys import CALLER, CLIENT, SIGNED_IN, TARGET
 from entrypoints.http.routes import Resource, Target
 from entrypoints.http.urls import UrlBuilder
@@ -98,6 +99,7 @@ class Authorizer:
         urls: builds the URL of the registry.
         upload_lifetime: time from the start of a session during which the session may outlive its token.
         now: returns the current time, UTC-aware.
+        certificates: identifies the senders of requests without an `Authorization` header; None for anonymous ones.
     """
 
     def __init__(
@@ -109,8 +111,10 @@ class Authorizer:
         urls: UrlBuilder,
         upload_lifetime: timedelta,
         now: Callable[[], datetime],
+        certificates: ClientCertificates | None = None,
     ) -> None:
         self._authenticator = authenticator
+        self._certificates = certificates
         self._use(policy)
         self._codec = codec
         self._urls = urls
@@ -134,6 +138,10 @@ class Authorizer:
         """Apply another policy and lifetime to subsequent requests."""
         self._use(policy)
         self._upload_lifetime = upload_lifetime
+
+    def identify_by(self, certificates: ClientCertificates | None) -> None:
+        """Identify the senders of subsequent requests by these client certificates."""
+        self._certificates = certificates
 
     def _use(self, policy: AccessPolicy) -> None:
         self._policy = policy
@@ -167,6 +175,8 @@ class Authorizer:
         return await handler(request)
 
     async def _identify(self, request: web.Request, target: Target, accesses: Sequence[Access]) -> Principal:
+        if self._certificates is not None and (principal := self._certificates.principal_of(request)) is not None:
+            return principal
         try:
             return await self._authenticator.authenticate(request.headers.get("Authorization"))
         except CredentialsExpiredError as error:

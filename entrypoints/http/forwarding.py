@@ -61,7 +61,7 @@ class Forwarding:
         """Return the client that sent a request."""
         headers, remote = request.headers, request.remote or ""
         direct = _directly(remote, request.scheme, request.host)
-        if not any(map(headers.__contains__, _HEADERS)):
+        if not is_forwarded(headers):
             return direct
         is_proxy = self._is_trusted(_parse(remote))
         if not is_proxy and not self._links_follow_all:
@@ -112,6 +112,11 @@ class Forwarding:
 
     def _is_trusted(self, address: _Address | None) -> bool:
         return address is None or any(address in network for network in self._networks)
+
+
+def is_forwarded(headers: Mapping[str, str]) -> bool:
+    """Whether a request has a header that proxies add."""
+    return any(map(headers.__contains__, _HEADERS))
 
 
 # Cached because the same few clients return again and again: parsing an address alone takes 3 of a request's 130 µs.

@@ -25,6 +25,7 @@ from core.ports.authenticator import Authenticator, CredentialSourceError
 from entrypoints.http.app import create_app
 from entrypoints.http.auditing import SwitchAudit
 from entrypoints.http.authentication import AUTHORIZER
+from entrypoints.http.client_certificates import client_certificates
 from entrypoints.http.connection.accepting import raise_descriptor_limit
 from entrypoints.http.connection.listener import Listener, close_sockets, open_sockets
 from entrypoints.http.connection.plain import PlainRunner
@@ -296,6 +297,7 @@ def _prepare_reloads(
     observation.watch_read_only(lambda: flags.is_read_only)
     access = AccessPart(app[AUTHORIZER], application.tag_immutability, reloader.settings)
     reloader.appliers.append(access.apply)
+    reloader.appliers.append(lambda new: app[AUTHORIZER].identify_by(client_certificates(new, utc_now)))
     notifications = NotificationsPart(application.notifier, reloader.settings.notifications, event_endpoints)
     reloader.appliers.append(notifications.apply)
     reloader.live_keys += [*LIVE_ACCESS_KEYS, *LIVE_NOTIFICATION_KEYS]

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import ssl
+from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -73,15 +74,39 @@ class Authority:
 
     def issue(self, name: str, *, days: float = 30) -> Pair:
         """Create a certificate that expires in `days` days."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         addresses = [x509.IPAddress(ip_address(text)) for text in ("127.0.0.1", "::1")]
-        certificate = (
-            _builder(subject, self._name, key, days=days)
-            .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost"), *addresses]), critical=False)
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
-            .sign(self._key, hashes.SHA256())
-        )
+        return self._issue(name, [(NameOID.COMMON_NAME, name)], [x509.DNSName("localhost"), *addresses], days=days)
+
+    def issue_to_client(
+        self,
+        name: str,
+        *,
+        common: Sequence[str] = (),
+        units: Sequence[str] = (),
+        alternatives: Sequence[x509.GeneralName] = (),
+        days: float = 30,
+    ) -> Pair:
+        """Create a certificate of a client, in files called `name`."""
+        subject = [*((NameOID.COMMON_NAME, each) for each in common)]
+        subject += [(NameOID.ORGANIZATIONAL_UNIT_NAME, each) for each in units]
+        return self._issue(name, subject, alternatives, days=days)
+
+    def _issue(
+        self,
+        name: str,
+        subject: Sequence[tuple[x509.ObjectIdentifier, str]],
+        alternatives: Sequence[x509.GeneralName],
+        *,
+        days: float,
+    ) -> Pair:
+        key = ec.generate_private_key(ec.SECP256R1())
+        attributes = [x509.NameAttribute(oid, text) for oid, text in subject]
+        builder = _builder(x509.Name(attributes), self._name, key, days=days)
+        if alternatives:
+            builder = builder.add_extension(x509.SubjectAlternativeName(alternatives), critical=False)
+        certificate = builder.add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False
+        ).sign(self._key, hashes.SHA256())
         pair = Pair(self._folder / f"{name}.crt", self._folder / f"{name}.key", self.path)
         pair.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
         pair.key.write_bytes(

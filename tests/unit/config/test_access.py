@@ -21,6 +21,10 @@ HTPASSWD = "auth: {htpasswd: {realm: r, path: /p}}\n"
 BOTH = "auth: {htpasswd: {realm: r, path: /p}, token: {realm: r, issuer: i, service: s, jwks: /k}}\n"
 TOKEN = "auth: {token: {realm: r, issuer: i, service: s, jwks: /k}}\n"
 SILLY = "auth: {silly: {realm: r, service: s}}\n"
+CERTIFICATES = (
+    "http: {tls: {certificate: c, key: k, clientcas: [a], clientidentity: {from: uri, groups: organizationalunit}}}\n"
+)
+CERTIFIED = "access: {rules: [{who: ['@cert:g', 'cert:x'], actions: [pull]}]}\n"
 RULES = """
 access:
   groupfile: /groups
@@ -72,6 +76,9 @@ def test_rules_can_be_variables(load_text: LoadText) -> None:
         (HTPASSWD + "acess: {rules: []}\n", "did you mean `access`?"),
         (HTPASSWD + "access: {rule: []}\n", "`access.rule` is not a known key"),
         (SILLY + "access: {groupfile: /g}\n", "needs `auth.htpasswd`"),
+        (CERTIFICATES + "access: {rules: [{who: ['@g'], actions: [pull]}]}\n", "a rule names a group"),
+        (CERTIFICATES.replace("organizationalunit", "none") + CERTIFIED, "a rule names a group"),
+        (TOKEN + CERTIFICATES, "`http.tls.clientidentity` cannot be combined with `auth.token`"),
         (TOKEN + "access: {rules: [{who: [a], actions: [pull]}]}\n", "the token server grants access"),
         ("auth: {token: {realm: r, issuer: i, service: s, jwks: /k, signingalgorithms: [none]}}\n", "must be one of"),
     ],
@@ -91,6 +98,8 @@ def test_rules_without_effect_are_refused(load_text: LoadText, text: str, said: 
         (HTPASSWD + "access: {rules: [{who: [a], actions: [pull]}]}\n", AccessKeyAuthenticator),
         (TOKEN, TokenAuthenticator),
         (BOTH, LoginTokenAuthenticator),
+        (CERTIFICATES + CERTIFIED, OpenAuthenticator),
+        (HTPASSWD + CERTIFICATES + CERTIFIED, AccessKeyAuthenticator),
         (BOTH + "access: {groupfile: /g, rules: [{who: ['@g'], actions: [pull]}]}\n", LoginTokenAuthenticator),
         (
             "auth: {token: {realm: r, issuer: i, service: s, rootcertbundle: /c, autoredirect: true}}\n",

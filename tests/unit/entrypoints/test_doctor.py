@@ -203,6 +203,16 @@ async def test_age_of_the_configured_certificate_is_checked(
     assert found["certificate: chain of http.tls"] is Verdict.WARNING
 
 
+async def test_authorities_of_clients_are_checked(doctor: Callable[..., DoctorContext], tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    pair, junk = authority.issue("server"), tmp_path / "junk"
+    junk.write_text("junk")
+    tls = f"certificate: {pair.certificate}, key: {pair.key}, clientcas: [{authority.path}, {junk}]"
+    found = await verdicts(check_certificates(doctor(text=f"http: {{tls: {{{tls}}}}}\n", now=utc_now)))
+    assert found[f"certificate: authority of clients in {authority.path}"] is Verdict.OK
+    assert found[f"certificate: authority of clients in {junk}"] is Verdict.FAILURE
+
+
 async def test_chain_of_the_configured_certificate_is_checked(
     doctor: Callable[..., DoctorContext], tmp_path: Path
 ) -> None:
