@@ -64,9 +64,18 @@ class DockerDaemon(ServerProcess):
         folder: folder for its files.
         containerd: the containerd that it uses.
         config: content of `daemon.json`.
+        certificates: the folder that the daemon finds at `/etc/docker/certs.d`; None for that of the machine. For the
+            daemon, `localhost` is then `::1` only: from a host in 127/8 it accepts any certificate, and shows none.
     """
 
-    def __init__(self, folder: Path, containerd: ContainerdDaemon, *, config: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        containerd: ContainerdDaemon,
+        *,
+        config: Mapping[str, Any],
+        certificates: Path | None = None,
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.socket = _checked(folder / "docker.sock")
         config_path = folder / "daemon.json"
@@ -85,7 +94,9 @@ class DockerDaemon(ServerProcess):
             "ip6tables": "false",
         }
         arguments = [f"--{name}={value}" for name, value in options.items()]
-        super().__init__([*_own_mounts(), find_tool("dockerd"), *arguments], port=free_port(), folder=folder)
+        super().__init__(
+            [*_own_mounts(certificates), find_tool("dockerd"), *arguments], port=free_port(), folder=folder
+        )
 
     @override
     def answers(self) -> bool:
@@ -197,8 +208,14 @@ disabled_plugins = ["io.containerd.grpc.v1.cri"]
 """
 
 
-def _own_mounts() -> tuple[str, ...]:
-    return (find_tool("unshare"), "--mount", "--propagation=private")
+def _own_mounts(certificates: Path | None = None) -> tuple[str, ...]:
+    """Return the beginning of a command with mounts of its own, and `certificates` in the place of docker's folder."""
+    unshare = (find_tool("unshare"), "--mount", "--propagation=private")
+    if certificates is None:
+        return unshare
+    (hosts := certificates.with_suffix(".hosts")).write_text("::1 localhost\n")
+    script = 'mkdir -p /etc/docker/certs.d && mount --bind "$0" /etc/docker/certs.d && mount --bind "$1" /etc/hosts'
+    return (*unshare, "sh", "-c", f'{script} && shift && exec "$@"', str(certificates), str(hosts))
 
 
 def _checked(path: Path) -> Path:

@@ -10,17 +10,18 @@ from typing import Any
 from typing_extensions import override
 
 from tests.support.certificates import Pair
+from tests.support.ports import free_port
 from tests.support.processes import Nginx, RegistryServer
 
 _ANSWER_TIMEOUT_SECONDS = 5
 
 
-def answers_over_tls(port: int) -> bool:
+def answers_over_tls(port: int, *, ip: str = "127.0.0.1") -> bool:
     """Return whether a request to the API's root gets a status below 500; the certificate is not verified."""
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=_ANSWER_TIMEOUT_SECONDS, context=context)
+    connection = http.client.HTTPSConnection(ip, port, timeout=_ANSWER_TIMEOUT_SECONDS, context=context)
     try:
         connection.request("GET", "/v2/")
         return connection.getresponse().status < 500
@@ -31,16 +32,27 @@ def answers_over_tls(port: int) -> bool:
 
 
 class TlsRegistryServer(RegistryServer):
-    """Our registry with its own certificate."""
+    """Our registry with its own certificate, on `127.0.0.1` or `::1`."""
 
-    def __init__(self, folder: Path, storage: Path, pair: Pair, *, config: Mapping[str, Any] | None = None) -> None:
-        tls = {"certificate": str(pair.certificate), "key": str(pair.key)}
-        http_section = {**(config or {}).get("http", {}), "tls": tls}
-        super().__init__(folder, storage, config={**(config or {}), "http": http_section})
+    def __init__(
+        self,
+        folder: Path,
+        storage: Path,
+        pair: Pair,
+        *,
+        config: Mapping[str, Any] | None = None,
+        ip: str = "127.0.0.1",
+    ) -> None:
+        port = free_port()
+        section = {"addr": f"[{ip}]:{port}", **(config or {}).get("http", {})}
+        section["tls"] = {
+            **section.get("tls", {}), "certificate": str(pair.certificate), "key": str(pair.key)
+        }  # fmt: skip
+        super().__init__(folder, storage, config={**(config or {}), "http": section}, port=port, ip=ip)
 
     @override
     def answers(self) -> bool:
-        return answers_over_tls(self.port)
+        return answers_over_tls(self.port, ip=self._ip)
 
 
 class UnixRegistryServer(RegistryServer):
