@@ -48,8 +48,10 @@ def log_refused_login(request: web.Request, error: CredentialsInvalidError) -> N
     """Log why credentials were refused. The client never learns the reason."""
     # A token expires in the course of every long push: that is no reason to worry.
     level = logging.INFO if isinstance(error, CredentialsExpiredError) else logging.WARNING
-    name = claimed_name(request)
-    _logger.log(level, "login failed: %s", error, extra={"auth.user.name": name} if name else None)
+    fields = {"client.address": request[CLIENT].address}
+    if name := claimed_name(request):
+        fields["auth.user.name"] = name
+    _logger.log(level, "login failed: %s", error, extra=fields)
 
 
 def claimed_name(request: web.Request) -> str:

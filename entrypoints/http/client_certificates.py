@@ -15,6 +15,7 @@ from config.settings import Settings
 from core.model.access import Principal
 from core.model.client_certificates import ClientCertificate, ClientIdentity, NameField, UnusableCertificateError
 from entrypoints.http.forwarding import is_forwarded
+from entrypoints.http.keys import CLIENT
 
 _ALTERNATIVES: Final = {NameField.URI: "URI", NameField.DNS: "DNS", NameField.EMAIL: "email"}
 
@@ -53,7 +54,7 @@ class ClientCertificates:
         try:
             user = self._users[transport]
         except KeyError:
-            user = self._users[transport] = self._user_of(transport)
+            user = self._users[transport] = self._user_of(transport, request)
         if user is None or is_forwarded(headers) or _is_of_other_site(request):
             return None
         if user.ends_at <= self._now().timestamp():
@@ -62,14 +63,15 @@ class ClientCertificates:
             return None
         return user.principal
 
-    def _user_of(self, transport: asyncio.BaseTransport) -> _User | None:
+    def _user_of(self, transport: asyncio.BaseTransport, request: web.Request) -> _User | None:
         certificate = transport.get_extra_info("peercert")
         if not certificate:
             return None
         try:
             principal = self._identity.principal_of(read_certificate(certificate))
         except UnusableCertificateError as error:
-            _logger.warning("login failed: %s", error, extra={"serial": str(certificate.get("serialNumber", ""))[:64]})
+            fields = {"client.address": request[CLIENT].address, "serial": certificate["serialNumber"][:64]}
+            _logger.warning("login failed: %s", error, extra=fields)
             return None
         return _User(principal, ssl.cert_time_to_seconds(certificate["notAfter"]))
 

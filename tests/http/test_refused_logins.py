@@ -88,6 +88,7 @@ async def test_reason_is_logged_and_not_answered(api, caplog, case, path):
         assert ANSWER in (await response.text()).replace(": ", ":")
         assert reason not in str(response.headers)
     [(message, claimed, level)] = refusals(caplog)
+    assert [each for each in caplog.records if each.__dict__.get("client.address") == "127.0.0.1"]
     if path != "/auth/token":
         # The endpoint takes no tokens, so for it each of them is of the wrong scheme.
         assert reason in message
