@@ -27,8 +27,9 @@ _WITHOUT_RULES = {
 
 def access_policy(auth: AuthSettings, access: AccessSettings) -> AccessPolicy:
     """Return the access policy: the configured rules, or distribution's behaviour for this authentication method."""
-    # The grants of a token replace the rules for its bearer, so the rules are those for the users.
-    rules = access.rules or _WITHOUT_RULES[AuthKind.HTPASSWD if auth.has_users else auth.methods[0]].rules
+    # The grants of a token replace the rules for its bearer, so the rules are those for users and workloads.
+    has_names = auth.has_users or auth.has_workloads
+    rules = access.rules or _WITHOUT_RULES[AuthKind.HTPASSWD if has_names else auth.methods[0]].rules
     return AccessPolicy(rules=rules, blocked=frozenset(access.blocked_users))
 
 

@@ -7,8 +7,7 @@ from typing import Final, Self
 
 from typing_extensions import override
 
-from adapters.auth.basic import parse_basic, split_header
-from adapters.auth.htpasswd import HtpasswdAuthenticator
+from adapters.auth.basic import password_or_token
 from core.access_keys.key import PREFIX, AccessKey, Token
 from core.access_keys.service import AccessKeys
 from core.model.access import Access, Principal
@@ -19,30 +18,32 @@ METHOD: Final = "key"
 
 
 class AccessKeyAuthenticator(Authenticator, Accounts):
-    """Accepts an API key as the password of any user name or as a bearer token, and all credentials of `users`.
+    """Accepts an API key as the password of any user name or as a bearer token, and all credentials of `inner`.
 
     A key has the rights of its owner within its limits, and ends with its owner.
 
     Args:
-        users: verifies all other credentials; opened and closed with this authenticator.
+        inner: verifies all other credentials; opened and closed with this authenticator.
         keys: the API keys.
+        accounts: the owners of keys, which are users of `inner`.
     """
 
-    def __init__(self, users: HtpasswdAuthenticator, keys: AccessKeys) -> None:
-        self.name = users.name
-        self._users = users
+    def __init__(self, inner: Authenticator, keys: AccessKeys, *, accounts: Accounts) -> None:
+        self.name = inner.name
+        self._inner = inner
         self._keys = keys
+        self._accounts = accounts
 
     @override
     async def __aenter__(self) -> Self:
-        await self._users.__aenter__()
+        await self._inner.__aenter__()
         return self
 
     @override
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._users.__aexit__(kind, error, trace)
+        await self._inner.__aexit__(kind, error, trace)
 
     @override
     async def authenticate(self, authorization: str | None) -> Principal:
@@ -54,7 +55,7 @@ class AccessKeyAuthenticator(Authenticator, Accounts):
             return account.principal
         try:
             # A password may begin like a key.
-            return await self._users.authenticate(authorization)
+            return await self._inner.authenticate(authorization)
         except CredentialsInvalidError:
             if token is None:
                 raise
@@ -62,21 +63,21 @@ class AccessKeyAuthenticator(Authenticator, Accounts):
 
     @override
     def challenge(self, accesses: Sequence[Access], asked: Asked, fault: Fault | None) -> str:
-        return self._users.challenge(accesses, asked, fault)
+        return self._inner.challenge(accesses, asked, fault)
 
     @override
     async def account(self, name: str, *, key: str = "") -> Account | None:
         if not key:
-            return await self._users.account(name)
+            return await self._accounts.account(name)
         found = await self._keys.find(key)
         return await self._account_of(found) if found is not None and found.owner == name else None
 
     @override
     async def reload(self) -> None:
-        await self._users.reload()
+        await self._inner.reload()
 
     async def _account_of(self, key: AccessKey) -> Account | None:
-        account = await self._users.account(key.owner)
+        account = await self._accounts.account(key.owner)
         if account is None:
             return None
         owner = account.principal
@@ -93,13 +94,5 @@ def _refusal(text: str) -> str:
 
 def _token_in(authorization: str | None) -> str | None:
     """Return the credentials that may be an API key; None if they cannot be one."""
-    if not authorization:
-        return None
-    scheme, credentials = split_header(authorization)
-    if scheme == "bearer":
-        return credentials if credentials.startswith(PREFIX) else None
-    try:
-        _, password = parse_basic(authorization)
-    except CredentialsInvalidError:
-        return None
-    return password if password.startswith(PREFIX) else None
+    token = password_or_token(authorization)
+    return token if token.startswith(PREFIX) else None

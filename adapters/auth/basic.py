@@ -45,6 +45,19 @@ def parse_bearer(authorization: str) -> str:
     return token
 
 
+def password_or_token(authorization: str | None) -> str:
+    """Return the password of a `Basic` header or the token of a `Bearer` one; empty if there is neither."""
+    if not authorization:
+        return ""
+    scheme, credentials = split_header(authorization)
+    if scheme == "bearer":
+        return credentials
+    try:
+        return parse_basic(authorization)[1]
+    except CredentialsInvalidError:
+        return ""
+
+
 _UNQUOTABLE = re.compile(r"[^\x20-\x7e]")
 
 

@@ -1,54 +1,86 @@
-"""Users in a file beside the tokens of another issuer."""
+"""Several methods of `auth` at once."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
 
 from typing_extensions import override
 
 from adapters.auth.basic import split_header
-from adapters.auth.htpasswd import HtpasswdAuthenticator
 from core.model.access import Access, Principal
-from core.ports.authenticator import Asked, Authenticator, Fault
+from core.ports.authenticator import Accounts, Asked, Authenticator, Fault
+
+
+class RecognizingAuthenticator(Authenticator):
+    """An authenticator that finds out cheaply whether credentials belong to it."""
+
+    @abstractmethod
+    def recognizes(self, authorization: str | None) -> bool:
+        """Whether the credentials belong to this method; nothing is verified."""
 
 
 class CombinedAuthenticator(Authenticator):
-    """Accepts passwords of users, and bearer tokens of another issuer.
+    """Verifies credentials by the method that they belong to.
+
+    A token of a configured issuer of workloads goes to `workloads`, another bearer token to `tokens`, and all else to
+    `passwords`.
 
     Args:
-        users: verifies passwords.
-        tokens: verifies tokens.
+        passwords: verifies passwords; asks for credentials.
+        tokens: verifies the bearer tokens of a token server.
+        workloads: verifies the tokens of workloads.
     """
 
-    name = "htpasswd and token"
+    def __init__(
+        self,
+        passwords: Authenticator,
+        *,
+        tokens: Authenticator | None = None,
+        workloads: RecognizingAuthenticator | None = None,
+    ) -> None:
+        self._passwords = passwords
+        self._tokens = tokens
+        self._workloads = workloads
+        self._parts = [each for each in (passwords, tokens, workloads) if each is not None]
+        self.name = " and ".join(each.name for each in self._parts)
+        self._stack = AsyncExitStack()
 
-    def __init__(self, users: HtpasswdAuthenticator, tokens: Authenticator) -> None:
-        self.users = users
-        self.tokens = tokens
+    @property
+    def accounts(self) -> Accounts | None:
+        """The users whose passwords are verified; None if there are none."""
+        return self._passwords if isinstance(self._passwords, Accounts) else None
 
     @override
     async def __aenter__(self) -> Self:
-        await self.users.__aenter__()
-        await self.tokens.__aenter__()
+        async with AsyncExitStack() as stack:
+            for each in self._parts:
+                await stack.enter_async_context(each)
+            self._stack = stack.pop_all()
         return self
 
     @override
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self.tokens.__aexit__(kind, error, trace)
-        await self.users.__aexit__(kind, error, trace)
+        await self._stack.aclose()
 
     @override
     async def authenticate(self, authorization: str | None) -> Principal:
-        is_token = authorization is not None and split_header(authorization)[0] == "bearer"
-        return await (self.tokens if is_token else self.users).authenticate(authorization)
+        return await self._part_for(authorization).authenticate(authorization)
 
     @override
     def challenge(self, accesses: Sequence[Access], asked: Asked, fault: Fault | None) -> str:
-        return self.users.challenge(accesses, asked, fault)
+        return self._passwords.challenge(accesses, asked, fault)
 
     @override
     async def reload(self) -> None:
-        await self.users.reload()
-        await self.tokens.reload()
+        for each in self._parts:
+            await each.reload()
+
+    def _part_for(self, authorization: str | None) -> Authenticator:
+        if self._workloads is not None and self._workloads.recognizes(authorization):
+            return self._workloads
+        is_bearer = authorization is not None and split_header(authorization)[0] == "bearer"
+        return self._tokens if is_bearer and self._tokens is not None else self._passwords

@@ -9,7 +9,6 @@ from dependency_injector.providers import Callable, Dependency, Object, Provider
 
 from adapters.audit_log.file import FileAuditLog
 from adapters.audit_log.stream import DisabledAuditLog, StreamAuditLog
-from adapters.auth.combined import CombinedAuthenticator
 from adapters.auth.htpasswd import HtpasswdAuthenticator
 from adapters.auth.open import OpenAuthenticator
 from adapters.auth.silly import SillyAuthenticator
@@ -23,10 +22,12 @@ from adapters.descriptor_cache.shared import SharedDescriptorCache
 from adapters.hashing.resumable import hasher_factory
 from config.container.applications import Observers
 from config.container.authenticators import (
+    combined_authenticator,
     group_file,
     kind_of_authenticator,
     reveal_or_make_secret,
     token_authenticator,
+    workload_authenticator,
 )
 from config.container.caches import entries_max, kind_of_cache, observed_descriptor_cache, redis_cache
 from config.container.redirection import make_redirector
@@ -104,6 +105,9 @@ class Adapters(DeclarativeContainer):
         groups=Singleton(group_file, settings.provided.access.group_file),
     )
     tokens = Singleton(token_authenticator, settings.provided.auth.token, now=now)
+    workloads = Singleton(
+        workload_authenticator, settings.provided.auth.workloads, now=now, clock=Object(time.monotonic)
+    )
     shared_authenticator: Provider[Authenticator] = Selector(
         Callable(kind_of_authenticator, settings.provided.auth),
         none=Singleton(OpenAuthenticator),
@@ -114,7 +118,13 @@ class Adapters(DeclarativeContainer):
         ),
         htpasswd=htpasswd,
         token=tokens,
-        both=Singleton(CombinedAuthenticator, htpasswd, tokens),
+        combined=Singleton(
+            combined_authenticator,
+            settings.provided.auth,
+            htpasswd=htpasswd.provider,
+            tokens=tokens.provider,
+            workloads=workloads.provider,
+        ),
     )
     descriptor_marks = Singleton(SharedMarks)
     own_descriptors = Singleton(

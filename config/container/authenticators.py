@@ -2,22 +2,30 @@
 
 import secrets
 from collections.abc import Callable as CallableType
+from collections.abc import Sequence
 from datetime import datetime
+from typing import Final
 
 from adapters.auth.access_keys import AccessKeyAuthenticator
-from adapters.auth.combined import CombinedAuthenticator
+from adapters.auth.combined import CombinedAuthenticator, RecognizingAuthenticator
 from adapters.auth.groups import GroupFile
 from adapters.auth.htpasswd import HtpasswdAuthenticator
+from adapters.auth.passwordless import PasswordlessAuthenticator
 from adapters.auth.user_file import UserFile
 from config.settings import (
+    AuthKind,
     AuthSettings,
     Secret,
     Settings,
     TokenSettings,
+    WorkloadSettings,
 )
 from core.access_keys.service import AccessKeys
 from core.model.access import AccessPolicy
-from core.ports.authenticator import Authenticator
+from core.ports.authenticator import Accounts, Authenticator
+
+_NEVER_ALONE: Final = frozenset({AuthKind.WORKLOADS})
+"""Methods that are parts of a `CombinedAuthenticator` even alone."""
 
 
 def reveal_or_make_secret(configured: Secret | None) -> bytes:
@@ -44,27 +52,59 @@ def with_access_keys(
     secret: bytes,
     now: CallableType[[], datetime],
 ) -> Authenticator:
-    """Return the authenticator of one process: the one that processes share, and API keys if it has users in a file.
+    """Return the authenticator of one process: the one that processes share, and API keys if it has users.
 
     If the policy allows anonymous access, the result also issues tokens in exchange for passwords and keys: docker
-    needs a token server to come without a password. So does it beside a token server: docker sends either passwords or
-    tokens, as the challenge requires.
+    needs a token server to come without a password. So does it for several methods, and for workloads: docker sends
+    either passwords or tokens, as the challenge requires.
     """
-    tokens = base.tokens if isinstance(base, CombinedAuthenticator) else None
-    users = base.users if isinstance(base, CombinedAuthenticator) else base
-    if not isinstance(users, HtpasswdAuthenticator):
+    accounts: Accounts | None
+    if isinstance(base, CombinedAuthenticator):
+        accounts = base.accounts
+    elif isinstance(base, HtpasswdAuthenticator):
+        accounts = base
+    else:
         return base
-    keyed = AccessKeyAuthenticator(users, keys)
-    if not policy.applies_to_anonymous and tokens is None:
+    keyed = base if accounts is None else AccessKeyAuthenticator(base, keys, accounts=accounts)
+    if not policy.applies_to_anonymous and not isinstance(base, CombinedAuthenticator):
         return keyed
-    from adapters.auth.login_tokens import LoginTokenAuthenticator  # noqa: PLC0415
+    from adapters.auth.login_tokens import LoginTokenAuthenticator, TokenServer  # noqa: PLC0415
 
-    return LoginTokenAuthenticator(keyed, accounts=keyed, secret=secret, now=now, others=tokens)
+    if isinstance(keyed, AccessKeyAuthenticator):
+        return LoginTokenAuthenticator(keyed, accounts=keyed, secret=secret, now=now)
+    return TokenServer(keyed, secret=secret, now=now)
 
 
 def kind_of_authenticator(settings: AuthSettings) -> str:
     """Return which authenticator the processes share."""
-    return settings.methods[0].value if len(settings.methods) == 1 else "both"
+    is_alone = len(settings.methods) == 1 and settings.methods[0] not in _NEVER_ALONE
+    return settings.methods[0].value if is_alone else "combined"
+
+
+def combined_authenticator(
+    settings: AuthSettings,
+    *,
+    htpasswd: CallableType[[], Authenticator],
+    tokens: CallableType[[], Authenticator],
+    workloads: CallableType[[], RecognizingAuthenticator],
+) -> Authenticator:
+    """Return an authenticator for all selected methods, each of which is made only if it is selected."""
+    chosen = set(settings.methods)
+    return CombinedAuthenticator(
+        htpasswd() if AuthKind.HTPASSWD in chosen else PasswordlessAuthenticator(),
+        tokens=tokens() if AuthKind.TOKEN in chosen else None,
+        workloads=workloads() if AuthKind.WORKLOADS in chosen else None,
+    )
+
+
+def workload_authenticator(
+    workloads: Sequence[WorkloadSettings], *, now: CallableType[[], datetime], clock: CallableType[[], float]
+) -> RecognizingAuthenticator:
+    """Return an authenticator that accepts the tokens of workloads."""
+    from adapters.auth.workloads import TrustedWorkloads, WorkloadAuthenticator  # noqa: PLC0415
+
+    trusted = [TrustedWorkloads(each.connection, each) for each in workloads]
+    return WorkloadAuthenticator(trusted, now=now, clock=clock)
 
 
 def token_authenticator(settings: TokenSettings, *, now: CallableType[[], datetime]) -> Authenticator:

@@ -9,7 +9,7 @@ from types import NoneType
 from typing import Any, Final, get_args, get_origin, get_type_hints
 
 from config.schema.base import SectionSchema, Sub, SubList
-from config.schema.collections import Anything, HeaderMap, ListOf, TextMap, UnusedKey
+from config.schema.collections import Anything, HeaderMap, ListMap, ListOf, TextMap, UnusedKey
 from config.schema.key import Key
 from config.schema.scalars import (
     Bool,
@@ -136,7 +136,9 @@ def _map(values: Any, key: str, doc: str, inner: dict[str, Any], outer: dict[str
     if values is object:
         return Anything(key, doc, **outer)
     if get_origin(values) is tuple:
-        return HeaderMap(_leaf(get_args(values)[0], key, doc, inner), **outer)
+        inner = dict(inner)
+        kind = ListMap if inner.pop("free_names", False) else HeaderMap
+        return kind(_leaf(get_args(values)[0], key, doc, inner), **outer)
     return TextMap(key, doc, **outer)
 
 

@@ -67,8 +67,10 @@ class TextMap(Key[dict[str, str]]):
         return convert_entries(node, Text("", self.doc).convert)
 
 
-class HeaderMap(Key[dict[str, tuple[T, ...]]], Generic[T]):
-    """HTTP header names, each with a list of values of the kind `inner`."""
+class ListMap(Key[dict[str, tuple[T, ...]]], Generic[T]):
+    """Free names, each with a list of values of the kind `inner`."""
+
+    joint: ClassVar[str] = "_"
 
     def __init__(self, inner: Leaf[T], **options: Any) -> None:
         super().__init__(inner.key, inner.doc, **options)
@@ -76,13 +78,30 @@ class HeaderMap(Key[dict[str, tuple[T, ...]]], Generic[T]):
 
     @override
     def resolve(self, components: Sequence[str], tree: Node | None) -> tuple[KeyPath, Key[Any]] | None:
-        """Resolve the components as one header name, `_` as `-` (shells do not export `-`); an index may follow."""
+        """Resolve the components as one name, joined by `joint`; an index may follow."""
         if not components:
             return (), self
         if len(components) > 1 and is_index(components[-1]):
-            name = existing_key(tree, "-".join(components[:-1]))
+            name = existing_key(tree, self.joint.join(components[:-1]))
             return (name, int(components[-1])), self.inner
-        return (existing_key(tree, "-".join(components)),), ListOf(self.inner)
+        return (existing_key(tree, self.joint.join(components)),), ListOf(self.inner)
+
+    @override
+    def convert(self, node: Node) -> dict[str, tuple[T, ...]]:
+        if not isinstance(node, Section):
+            raise ValidationError("must be a mapping of names to lists")
+        return convert_entries(node, ListOf(self.inner).convert)
+
+    @override
+    def json_schema(self) -> JsonObject:
+        return {"type": "object", "additionalProperties": ListOf(self.inner).json_schema()}
+
+
+class HeaderMap(ListMap[T]):
+    """HTTP header names, each with a list of values of the kind `inner`."""
+
+    # Shells do not export `-`.
+    joint: ClassVar[str] = "-"
 
     @override
     def convert(self, node: Node) -> dict[str, tuple[T, ...]]:
@@ -93,11 +112,7 @@ class HeaderMap(Key[dict[str, tuple[T, ...]]], Generic[T]):
                 raise ValidationError({name: ["is not a legal header name"]})
             if any(not _HEADER_VALUE.fullmatch(text) for text in _texts(values)):
                 raise ValidationError({name: ["contains a control character, which is not allowed in a header"]})
-        return convert_entries(node, ListOf(self.inner).convert)
-
-    @override
-    def json_schema(self) -> JsonObject:
-        return {"type": "object", "additionalProperties": ListOf(self.inner).json_schema()}
+        return super().convert(node)
 
 
 class Anything(Key[object]):

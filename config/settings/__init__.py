@@ -15,6 +15,7 @@ from config.settings.auth import (
     HtpasswdSettings,
     SillySettings,
     TokenSettings,
+    WorkloadSettings,
 )
 from config.settings.http import (
     ClientAuth,

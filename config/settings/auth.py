@@ -1,11 +1,17 @@
 """`auth`: the authentication methods."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, ClassVar, Final
 
+from typing_extensions import override
+
+from adapters.addresses import is_web_url
 from adapters.auth.algorithms import ALGORITHMS
+from adapters.auth.issuer_options import IssuerOptions, has_allowed_scheme, issuer_url_problem, key_set_problem
 from core.model.setting import MISSING_VALUE, Group, SettingInvalidError, setting
+from core.model.workloads import WorkloadRule
 
 
 class AuthKind(StrEnum):
@@ -15,9 +21,10 @@ class AuthKind(StrEnum):
     SILLY = "silly"
     HTPASSWD = "htpasswd"
     TOKEN = "token"  # noqa: S105 - a keyword of the configuration file, not a password
+    WORKLOADS = "workloads"
 
 
-_COMBINABLE: Final = frozenset({AuthKind.HTPASSWD, AuthKind.TOKEN})
+_COMBINABLE: Final = frozenset({AuthKind.HTPASSWD, AuthKind.TOKEN, AuthKind.WORKLOADS})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,10 +71,47 @@ class TokenSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WorkloadSettings(WorkloadRule):
+    """`auth.workloads[]`: an issuer of tokens, and which of its tokens are accepted."""
+
+    issuer: str = setting(
+        "issuer",
+        "URL of the issuer, exactly as in the claim `iss`.",
+        "",
+        required=MISSING_VALUE,
+        check=issuer_url_problem,
+    )
+    jwks: str | None = setting(
+        "jwks",
+        "URL or file of the issuer's JSON Web Key Set; by default, the URL in its discovery document.",
+        None,
+        check=key_set_problem,
+    )
+    ca: str | None = setting("ca", "PEM file of the only authorities that may certify the issuer's TLS.", None)
+    token_file: str | None = setting(
+        "tokenfile", "File with a bearer token for the requests to the issuer, as Kubernetes requires it.", None
+    )
+
+    @staticmethod
+    @override
+    def complete(values: dict[str, Any]) -> dict[str, Any]:
+        """Reject what the rule rejects, and keys without TLS of an issuer with TLS."""
+        jwks, issuer = values.get("jwks"), values.get("issuer", "")
+        if jwks and is_web_url(jwks) and not has_allowed_scheme(jwks, issuer):
+            raise SettingInvalidError({"jwks": ["must be an https URL, as the issuer's"]})
+        return WorkloadRule.complete(values)
+
+    @property
+    def connection(self) -> IssuerOptions:
+        """How the issuer is reached."""
+        return IssuerOptions(url=self.issuer, jwks=self.jwks, ca=self.ca, token_file=self.token_file)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AuthSettings:
     """The selected methods; only their sections are used.
 
-    A bare method name stands for that method without parameters. `htpasswd` and `token` can be combined.
+    A bare method name stands for that method without parameters. `htpasswd`, `token` and `workloads` can be combined.
     """
 
     methods: tuple[AuthKind, ...] = (AuthKind.NONE,)
@@ -77,15 +121,23 @@ class AuthSettings:
         "htpasswd", "Users and passwords in a file.", HtpasswdSettings(), may_be_empty=True
     )
     token: TokenSettings = setting("token", "Tokens signed by a token server.", TokenSettings(), may_be_empty=True)
+    workloads: tuple[WorkloadSettings, ...] = setting(
+        "workloads",
+        "Tokens of CI systems and clusters; the first matching entry decides.",
+        (),
+        refuses_unknown=True,
+    )
 
     @staticmethod
     def complete(values: dict[str, Any]) -> dict[str, Any]:
         """Add the selected methods; reject those that cannot be combined."""
-        methods = tuple(kind for kind in AuthKind if kind in values)
+        methods = tuple(kind for kind in AuthKind if kind in values and values[kind] != ())
         if len(methods) > 1 and not _COMBINABLE.issuperset(methods):
             raise SettingInvalidError(
-                f"selects {len(methods)} methods, {' and '.join(methods)}: keep one, or combine htpasswd and token"
+                f"selects {len(methods)} methods, {' and '.join(methods)}: keep one, or combine "
+                f"{', '.join(sorted(_COMBINABLE))}"
             )
+        _require_distinct(values.get("workloads", ()))
         values.pop("none", None)
         return values | {"methods": methods} if methods else values
 
@@ -93,3 +145,23 @@ class AuthSettings:
     def has_users(self) -> bool:
         """Whether the registry has users of its own, in a file."""
         return AuthKind.HTPASSWD in self.methods
+
+    @property
+    def has_workloads(self) -> bool:
+        """Whether tokens of workloads are accepted."""
+        return AuthKind.WORKLOADS in self.methods
+
+
+def _require_distinct(workloads: Sequence[WorkloadSettings]) -> None:
+    """Reject entries that reach one issuer in different ways, and a prefix of users that two issuers share."""
+    problems: dict[int, dict[str, list[str]]] = {}
+    connections = {each.issuer: each.connection for each in reversed(workloads)}
+    issuers = {each.prefix: each.issuer for each in reversed(workloads)}
+    for index, each in enumerate(workloads):
+        if each.connection != connections[each.issuer]:
+            problems[index] = {"issuer": ["needs the same jwks, ca and tokenfile in every entry"]}
+        elif each.issuer != issuers[each.prefix]:
+            text = f"must not begin with {each.prefix}, as users of another issuer do"
+            problems[index] = {"user": [text]}
+    if problems:
+        raise SettingInvalidError({"workloads": problems})

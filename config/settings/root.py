@@ -247,10 +247,14 @@ def _require_compatible(auth: AuthSettings, access: AccessSettings, http: HttpSe
                 }
             }
         )
+    if identity and any(each.prefix == identity.prefix for each in auth.workloads):
+        problem = "must differ from the prefixes of the users of `auth.workloads`"
+        raise SettingInvalidError({"http": {"tls": {"clientidentity": {"prefix": [problem]}}}})
     if access.group_file and not auth.has_users:
         raise SettingInvalidError(
             {"access": {"groupfile": ["needs `auth.htpasswd`: other methods have no users in groups"]}}
         )
     groups = [name.removeprefix("@") for rule in access.rules for name in rule.who if name.startswith("@")]
-    if not access.group_file and any(not (identity and identity.names_group(group)) for group in groups):
+    sources = [each.names_group for each in auth.workloads] + ([identity.names_group] if identity else [])
+    if not access.group_file and any(not any(names(group) for names in sources) for group in groups):
         raise SettingInvalidError({"access": {"groupfile": [f"{MISSING_VALUE}: a rule names a group"]}})

@@ -6,6 +6,7 @@ catalog is the resource `registry:catalog` with the action `*`.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
@@ -73,6 +74,8 @@ class Principal:
     """The id of the API key that the caller sent; empty for other credentials."""
     method: str = ""
     """The method that let the caller in (`htpasswd`, `key`, `token`, `certificate`, …); empty for an anonymous one."""
+    expires_at: datetime | None = None
+    """When the credentials end, if another issuer decides that; UTC-aware. Such a principal has no account here."""
     limit: "Rule | None" = None
     """The repositories and actions to which an API key is limited; None for other credentials."""
 

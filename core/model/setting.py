@@ -44,6 +44,8 @@ class Rules(TypedDict, total=False):
     """Whether a word of an enumeration may be in any mixture of cases."""
     allows_lower: bool
     """Whether a word of an enumeration may also be all in lower case."""
+    free_names: bool
+    """Whether the names of a map of lists are any text, not those of HTTP headers."""
     may_be_empty: bool
     """Whether the presence of a section alone is significant, as in `storage.inmemory:`."""
     may_be_bare: bool

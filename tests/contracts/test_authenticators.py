@@ -2,6 +2,7 @@
 
 import json
 import time
+from datetime import timedelta
 
 import pytest
 from joserfc.jwk import KeySet
@@ -9,16 +10,21 @@ from joserfc.jwk import KeySet
 from adapters.auth.access_keys import AccessKeyAuthenticator
 from adapters.auth.combined import CombinedAuthenticator
 from adapters.auth.htpasswd import HtpasswdAuthenticator
-from adapters.auth.login_tokens import LoginTokenAuthenticator
+from adapters.auth.issuer_options import IssuerOptions
+from adapters.auth.login_tokens import LoginTokenAuthenticator, TokenServer
 from adapters.auth.open import OpenAuthenticator
+from adapters.auth.passwordless import PasswordlessAuthenticator
 from adapters.auth.silly import SillyAuthenticator
 from adapters.auth.token import TokenAuthenticator
+from adapters.auth.workloads import TrustedWorkloads, WorkloadAuthenticator
 from adapters.blob_storage.memory import InMemoryBlobStorage
 from core.access_keys.key import EVERYWHERE, limit_to
 from core.access_keys.service import AccessKeys
+from core.model.workloads import WorkloadRule
 from core.ports.authenticator import CredentialsExpiredError
 from tests.contracts.authenticator_contract import AuthenticatorContract
 from tests.support.htpasswd import basic, write_htpasswd
+from tests.support.identity_provider import IdentityProvider
 from tests.support.token_keys import ISSUER, NOW, REALM, SERVICE, claims, make_key, sign
 
 
@@ -91,7 +97,7 @@ class TestHtpasswdAuthenticator(PasswordAuthenticatorContract):
 class TestAccessKeyAuthenticator(PasswordAuthenticatorContract):
     @pytest.fixture
     async def authenticator(self, users, keys):
-        async with AccessKeyAuthenticator(users, keys) as opened:
+        async with AccessKeyAuthenticator(users, keys, accounts=users) as opened:
             yield opened
 
     async def test_key_is_the_method_of_its_bearer(self, authenticator, keys):
@@ -103,7 +109,7 @@ class TestAccessKeyAuthenticator(PasswordAuthenticatorContract):
 class TestCombinedAuthenticator(PasswordAuthenticatorContract):
     @pytest.fixture
     async def authenticator(self, users, tokens):
-        async with CombinedAuthenticator(users, tokens) as opened:
+        async with CombinedAuthenticator(users, tokens=tokens) as opened:
             yield opened
 
 
@@ -111,7 +117,7 @@ class TestLoginTokenBesideTokens(PasswordAuthenticatorContract):
     @pytest.fixture
     async def authenticator(self, users, tokens):
         async with LoginTokenAuthenticator(
-            users, accounts=users, secret=b"s", now=lambda: NOW, others=tokens
+            CombinedAuthenticator(users, tokens=tokens), accounts=users, secret=b"s", now=lambda: NOW
         ) as opened:
             yield opened
 
@@ -157,3 +163,79 @@ class TestTokenAuthenticator(AuthenticatorContract):
             return token_of(signing_key)
 
         return make
+
+
+class TestPasswordlessAuthenticator(PasswordAuthenticatorContract):
+    KNOWS_USERS = False
+    METHOD = ""
+
+    @pytest.fixture
+    def authenticator(self):
+        return PasswordlessAuthenticator()
+
+    @pytest.fixture
+    def good(self):
+        async def make() -> str:
+            return basic("", "")
+
+        return make
+
+
+@pytest.fixture(scope="module")
+def provider():
+    with IdentityProvider(algorithm="ES256", now=NOW) as running:
+        yield running
+
+
+@pytest.fixture
+def workloads(provider):
+    rule = WorkloadRule(audiences=("registry.example",), when={"sub": ("**",)}, user="ci:{repository}")
+    trusted = [TrustedWorkloads(IssuerOptions(url=provider.url), rule)]
+    return WorkloadAuthenticator(trusted, now=lambda: NOW, clock=lambda: 0.0)
+
+
+class WorkloadAuthenticatorContract(AuthenticatorContract):
+    """Contract of an authenticator that accepts tokens of the provider."""
+
+    METHOD = "workload"
+
+    @pytest.fixture
+    def good(self, provider):
+        async def make() -> str:
+            return basic("anybody", provider.token())
+
+        return make
+
+
+class TestWorkloadAuthenticator(WorkloadAuthenticatorContract):
+    @pytest.fixture
+    async def authenticator(self, workloads):
+        async with workloads:
+            yield workloads
+
+
+class TestWorkloadsBesideUsers(WorkloadAuthenticatorContract):
+    @pytest.fixture
+    async def authenticator(self, users, tokens, workloads):
+        async with CombinedAuthenticator(users, tokens=tokens, workloads=workloads) as opened:
+            yield opened
+
+    async def test_each_method_accepts_its_own_credentials(self, authenticator, provider, signing_key):
+        good = [basic("alice", "secret"), token_of(signing_key), f"Bearer {provider.token()}"]
+        principals = [await authenticator.authenticate(each) for each in good]
+        assert [each.method for each in principals] == ["htpasswd", "token", "workload"]
+
+
+class TestTokenServer(WorkloadAuthenticatorContract):
+    @pytest.fixture
+    async def authenticator(self, workloads):
+        combined = CombinedAuthenticator(PasswordlessAuthenticator(), workloads=workloads)
+        async with TokenServer(combined, secret=b"s", now=lambda: NOW) as opened:
+            yield opened
+
+    async def test_issued_token_identifies_the_same_workload(self, authenticator, good):
+        issued = await authenticator.exchange(await good())
+        principal = await authenticator.authenticate(f"Bearer {issued.token}")
+        assert (principal.name, principal.groups) == (issued.principal.name, issued.principal.groups)
+        assert principal.method == "workload"
+        assert principal.expires_at == NOW + timedelta(minutes=5)

@@ -44,7 +44,7 @@ def users(tmp_path):
 @pytest.fixture
 async def api(start, users, keys):
     inner = HtpasswdAuthenticator(realm="r", path=str(users), clock=lambda: 0.0)
-    keyed = AccessKeyAuthenticator(inner, keys)
+    keyed = AccessKeyAuthenticator(inner, keys, accounts=inner)
     authenticator = LoginTokenAuthenticator(keyed, accounts=keyed, secret=SECRET, now=lambda: datetime.now(UTC))
     return await start(authenticator=authenticator, policy=AccessPolicy(rules=RULES))
 
@@ -125,7 +125,7 @@ async def test_audit_names_the_key(start, users, keys):
     inner = HtpasswdAuthenticator(realm="r", path=str(users), clock=lambda: 0.0)
     api = await start(
         Settings(audit=AuditSettings(stdout=True)),
-        authenticator=AccessKeyAuthenticator(inner, keys),
+        authenticator=AccessKeyAuthenticator(inner, keys, accounts=inner),
         policy=AccessPolicy(rules=RULES),
         audit_log=log,
     )
@@ -140,7 +140,8 @@ async def test_audit_names_the_key(start, users, keys):
 
 async def test_token_is_issued_to_the_owner_of_the_key(start, users, keys):
     log = ListAuditLog()
-    inner = AccessKeyAuthenticator(HtpasswdAuthenticator(realm="r", path=str(users), clock=lambda: 0.0), keys)
+    file = HtpasswdAuthenticator(realm="r", path=str(users), clock=lambda: 0.0)
+    inner = AccessKeyAuthenticator(file, keys, accounts=file)
     api = await start(
         Settings(audit=AuditSettings(stdout=True)),
         authenticator=LoginTokenAuthenticator(inner, accounts=inner, secret=SECRET, now=lambda: datetime.now(UTC)),

@@ -8,6 +8,7 @@ import pytest
 from joserfc.jwk import KeySet
 
 from adapters.auth.access_keys import AccessKeyAuthenticator
+from adapters.auth.combined import CombinedAuthenticator
 from adapters.auth.htpasswd import HtpasswdAuthenticator
 from adapters.auth.login_tokens import LoginTokenAuthenticator
 from adapters.auth.token import TokenAuthenticator
@@ -59,17 +60,18 @@ def keys():
 
 
 @pytest.fixture
-def keyed(tmp_path, keys):
+def users(tmp_path):
     path = write_htpasswd(tmp_path / "htpasswd", alice="secret")
-    return AccessKeyAuthenticator(HtpasswdAuthenticator(realm="r", path=str(path), clock=lambda: 0.0), keys)
+    return HtpasswdAuthenticator(realm="r", path=str(path), clock=lambda: 0.0)
 
 
 @pytest.fixture
-async def api(start, tmp_path, keyed):
+async def api(start, tmp_path, users, keys):
     path = tmp_path / "jwks.json"
     path.write_text(json.dumps(KeySet([SIGNING_KEY]).as_dict(private=False)))
     tokens = TokenAuthenticator(realm=REALM, issuer=ISSUER, service=SERVICE, key_set_path=str(path), now=now)
-    authenticator = LoginTokenAuthenticator(keyed, accounts=keyed, secret=SECRET, now=now, others=tokens)
+    keyed = AccessKeyAuthenticator(CombinedAuthenticator(users, tokens=tokens), keys, accounts=users)
+    authenticator = LoginTokenAuthenticator(keyed, accounts=keyed, secret=SECRET, now=now)
     return await start(authenticator=authenticator, policy=MEMBERS_ONLY)
 
 
@@ -99,9 +101,10 @@ async def test_reason_is_logged_and_not_answered(api, caplog, case, path):
         assert secret not in repr(refusals(caplog))
 
 
-async def test_failed_sign_ins_on_the_page_are_logged(start, keyed, keys, caplog):
+async def test_failed_sign_ins_on_the_page_are_logged(start, users, keys, caplog):
     log = ListAuditLog()
     settings = Settings(audit=AuditSettings(stdout=True))
+    keyed = AccessKeyAuthenticator(users, keys, accounts=users)
     visitor = Visitor(await start(settings, authenticator=keyed, policy=MEMBERS_ONLY, audit_log=log))
     key, text = await keys.create(owner="alice", label="ci", limit=limit_to(EVERYWHERE, ["pull"]))
     for name, password in (("alice", "hunter2"), ("alice", text), ("", "x"), ("alice", "secret")):
