@@ -4,12 +4,16 @@
 # Tags can change. A release pins the base by digest, which the label org.opencontainers.image.base.name then records:
 #   --build-arg BASE_IMAGE=docker.io/library/python@sha256:… (docs/deployment.md, "The image")
 ARG BASE_IMAGE=docker.io/library/python:3.11-slim
+# Programs run in the stage `build` only, so an image for another processor needs no emulation: BUILD_BASE is the same
+# base for this machine, and PYTHON_PLATFORM selects the packages (aarch64-unknown-linux-gnu). `make release` sets both.
+ARG BUILD_BASE=${BASE_IMAGE}
 
-FROM ${BASE_IMAGE} AS build
+FROM ${BUILD_BASE} AS build
 # A mirror of PyPI: --build-arg PIP_INDEX_URL=https://…/simple. What it returns must have the hashes of uv.lock.
 ARG PIP_INDEX_URL
+# Bytecode that names the hash of its source, and not the time of its file, is the same in each build.
 ENV UV_PYTHON_DOWNLOADS=never UV_PYTHON=python3 UV_NO_CACHE=1 UV_SYSTEM_CERTS=1 \
-    UV_COMPILE_BYTECODE=1 PYTHONDONTWRITEBYTECODE=1
+    UV_COMPILE_BYTECODE=1 PYC_INVALIDATION_MODE=CHECKED_HASH PYTHONDONTWRITEBYTECODE=1
 WORKDIR /build
 # uv is installed for the build only; the final image has neither uv nor pip.
 COPY scripts/uv.lock scripts/uv.lock
@@ -19,16 +23,24 @@ RUN python3 -m venv /opt/uv \
 # The extra `otel` sends traces; --build-arg EXTRAS= omits its packages.
 ARG EXTRAS="--extra otel"
 COPY pyproject.toml uv.lock README.md LICENSE ./
+ARG PYTHON_PLATFORM
 # `uv sync` would fetch from the addresses in uv.lock; a list of packages with hashes can come from a mirror.
 RUN /opt/uv/bin/uv export --quiet --frozen --no-default-groups ${EXTRAS} --no-emit-project --output-file packages.txt \
  && /opt/uv/bin/uv venv /opt/venv \
  && /opt/uv/bin/uv pip install --python /opt/venv --require-hashes ${PIP_INDEX_URL:+--default-index "$PIP_INDEX_URL"} \
-    --requirement packages.txt
+    ${PYTHON_PLATFORM:+--python-platform "$PYTHON_PLATFORM" --only-binary :all:} --requirement packages.txt
 COPY core core
 COPY adapters adapters
 COPY config config
 COPY entrypoints entrypoints
-RUN /opt/uv/bin/uv pip install --python /opt/venv --offline --no-deps .
+# uv_cache.json holds the time of the installation; without it, the same commit makes the same layer.
+RUN /opt/uv/bin/uv pip install --python /opt/venv --offline --no-deps . \
+ && python3 -c "import pathlib; [record] = pathlib.Path('/opt/venv').glob('lib/*/site-packages/sohu_registry-*/RECORD'); \
+    record.with_name('uv_cache.json').unlink(); \
+    record.write_text(''.join(line for line in record.open() if '/uv_cache.json,' not in line))" \
+ && groupadd --gid 10001 registry \
+ && useradd --uid 10001 --gid registry --no-create-home --home-dir /var/lib/registry --shell /usr/sbin/nologin registry \
+ && mkdir /empty
 
 FROM ${BASE_IMAGE}
 ARG BASE_IMAGE
@@ -46,10 +58,10 @@ LABEL org.opencontainers.image.title="sohu-registry" \
       org.opencontainers.image.source="https://github.com/domeos/docker-registry-driver-sohustorage" \
       org.opencontainers.image.documentation="https://github.com/domeos/docker-registry-driver-sohustorage/tree/main/docs"
 COPY --from=build /opt/venv /opt/venv
+COPY --from=build /etc/passwd /etc/group /etc/
 # /var/lib/registry holds the images, /opt/registry the repository list of SEARCH_BACKEND=LOCAL.
-RUN groupadd --gid 10001 registry \
- && useradd --uid 10001 --gid registry --no-create-home --home-dir /var/lib/registry --shell /usr/sbin/nologin registry \
- && install --directory --owner=registry --group=registry /var/lib/registry /opt/registry
+COPY --from=build --chown=10001:10001 /empty /var/lib/registry
+COPY --from=build --chown=10001:10001 /empty /opt/registry
 COPY config/config-scs.yml /etc/docker/registry/config.yml
 # The file for the server, and for commands in the running container: `docker exec … registry doctor`.
 ENV REGISTRY_CONFIGURATION_PATH=/etc/docker/registry/config.yml
