@@ -34,6 +34,10 @@ PYTEST_ARGS ?=
 PEERS ?=
 # More arguments for the benchmark, for example: make bench BENCH_ARGS='--rounds 5 --picture docs/performance.svg'
 BENCH_ARGS ?=
+# What `make release` builds the image on and for, and the registry that it pushes to: RELEASE_TO=registry.example.com/team
+RELEASE_BASE = $(or $(BASE_IMAGE),docker.io/library/python:3.11-slim)
+RELEASE_PLATFORMS ?= amd64 arm64
+RELEASE_TO ?=
 # Arguments for the part on an S3 server: make bench STORE_BENCH_ARGS='distribution=/path/to/registry --rounds 5'
 STORE_BENCH_ARGS ?=
 # Arguments for the part about pull-through caches: make bench CACHE_BENCH_ARGS='ours docker-registry --rounds 1'
@@ -42,7 +46,7 @@ CACHE_BENCH_ARGS ?=
 LIVE_FLAG := $(if $(REQUIRE_LIVE),--require-live)
 PYTEST := $(BIN)/python -m pytest --numprocesses=$(PROCESSES) --dist=loadfile --no-loadscope-reorder $(LIVE_FLAG)
 
-.PHONY: help setup tools run check test pythons lint format typecheck domain conformance wheel image image-test bench settings screenshots docs docs-check lock clean
+.PHONY: help setup tools run check test pythons lint format typecheck domain conformance wheel image image-test release version bench settings screenshots docs docs-check lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -108,6 +112,13 @@ image: ## Build the container image with buildah (BASE_IMAGE=name@sha256:… pin
 
 image-test: tools ## Build the image on a base made by mmdebstrap and try it (root)
 	$(BIN)/python -m pytest -m image --require-live $(PYTEST_ARGS)
+
+release: tools ## Build all files of the version into dist/ (docs/releasing.md; RELEASE_TO=HOST/NAMESPACE pushes them too)
+	$(BIN)/python -m scripts.release --base-image '$(RELEASE_BASE)' --platforms '$(RELEASE_PLATFORMS)' \
+	  --pip-index-url '$(PIP_INDEX_URL)' --to '$(RELEASE_TO)'
+
+version: setup ## Write a new version wherever one is named, and date CHANGELOG.md: make version VERSION=1.2.3
+	$(BIN)/python -m scripts.release.version '$(VERSION)'
 
 bench: tools ## Measure this registry and Debian's docker-registry side by side: on a folder, on an S3 server, as a cache
 	$(BIN)/python -m tests.benchmarks --peers '$(PEERS)' $(BENCH_ARGS)

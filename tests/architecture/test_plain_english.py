@@ -11,7 +11,7 @@ import pytest
 from tests.support.statements import statements
 from tests.support.tools import REPOSITORY_ROOT
 
-FOLDERS = ("core", "adapters", "config", "entrypoints", "tests")
+FOLDERS = ("core", "adapters", "config", "entrypoints", "scripts", "tests")
 MAX_PER_10_000_WORDS = 5.0
 COMMENT = re.compile(r"(?:^ *|  )(# .*)", re.MULTILINE)
 """As ruff formats comments. Tokenizing all modules would take half a minute."""

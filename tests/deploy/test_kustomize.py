@@ -10,6 +10,7 @@ import pytest
 
 from config.errors import ConfigError
 from config.settings import CatalogBackend
+from config.version import installed_version
 from tests.support.deployments import DEPLOY, documents, of_kind, parse_documents
 from tests.support.kubernetes_links import broken_links
 from tests.support.kubernetes_types import problems_of
@@ -68,7 +69,7 @@ def test_example_is_understood_and_keeps_what_the_base_promises(example, tmp_pat
 
 def test_example_changes_image_host_and_names(example):
     config, secret = of_kind(example, "ConfigMap"), of_kind(example, "Secret")
-    assert container_of(example)["image"] == "registry.example.com/infra/sohu-registry:0.1.0"
+    assert container_of(example)["image"] == f"registry.example.com/infra/sohu-registry:{installed_version()}"
     [volume] = [each for each in pod_of(example)["volumes"] if each["name"] == "config"]
     assert volume["configMap"]["name"] == config["metadata"]["name"] != "registry-config"
     references = secret_references(example)

@@ -8,23 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from scripts.release.conformance import SUITE_SECONDS, suite_variables, unpassed
 from tests.support.processes import RegistryServer
 
 pytestmark = pytest.mark.e2e
 
-SUITE_TIMEOUT_SECONDS = 280
 TESTS_AT_LEAST = 950
 """A suite that ran fewer was cut short, whatever it reports."""
-
-APIS = (
-    "PING PULL PUSH REFERRER BLOBS_ATOMIC BLOBS_DELETE BLOBS_DIGEST_HEADER BLOBS_MOUNT_ANONYMOUS "
-    "BLOBS_UPLOAD_CANCEL MANIFESTS_ATOMIC MANIFESTS_DELETE MANIFESTS_DIGEST_HEADER MANIFESTS_TAG_PARAM "
-    "TAGS_ATOMIC TAGS_DELETE TAGS_LIST"
-)
-DATA = (
-    "IMAGE INDEX INDEX_LIST SPARSE ARTIFACT SUBJECT SUBJECT_MISSING ARTIFACT_LIST SUBJECT_LIST DATA_FIELD "
-    "NONDISTRIBUTABLE CUSTOM_FIELDS NO_LAYERS EMPTY_BLOB SHA512"
-)
 
 
 @pytest.fixture
@@ -36,35 +26,22 @@ def sparse_server(tmp_path: Path) -> Iterator[RegistryServer]:
 
 
 def test_oci_conformance_is_complete(tool: Callable[[str], str], sparse_server: RegistryServer, tmp_path: Path) -> None:
-    options = {f"OCI_API_{name}": "true" for name in APIS.split()} | {
-        f"OCI_DATA_{name}": "true" for name in DATA.split()
-    }
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("OCI_")},
-        **options,
-        "OCI_REGISTRY": sparse_server.host,
-        "OCI_TLS": "disabled",
-        "OCI_VERSION": "dev",
-        "OCI_RESULTS_DIR": str(tmp_path / "results"),
-    }
-
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("OCI_")}
+    results = tmp_path / "results"
     done = subprocess.run(
         [tool("conformance")],
-        env=environment,
+        env=inherited | suite_variables(sparse_server.host, results, specification="dev"),
         cwd=tmp_path,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=SUITE_TIMEOUT_SECONDS,
+        timeout=SUITE_SECONDS,
         check=False,
     )
 
-    report = tmp_path / "results" / "junit.xml"
+    report = results / "junit.xml"
     suite = ET.parse(report).getroot()  # noqa: S314  # the suite that we just ran wrote it
-    bad = [
-        f"{case.get('status')}: {case.get('name')}" for case in suite.iter("testcase") if case.get("status") != "passed"
-    ]
-    assert bad == [], done.stdout[-4000:]
+    assert unpassed(report) == [], done.stdout[-4000:]
     # The suite writes these attributes only when there is something to count.
     assert (suite.get("failures"), suite.get("skipped")) == (None, None)
     assert int(suite.get("tests", "0")) >= TESTS_AT_LEAST
