@@ -153,7 +153,8 @@ def pull_during_outages(ours: RegistryServer, redis: RedisServer) -> None:
             wait_for_rounds(puller, 5)
             change()
         with redis.client(db=1) as entries:
-            while not any(entries.scan_iter("repository::a/*::blobs")):
+            # Each worker process finds out by itself that Redis is back, and the first one may have missed the outage.
+            while not any(entries.scan_iter("repository::a/*::blobs")) or "redis available again" not in ours.log():
                 wait_for_rounds(puller, 1)
     finally:
         puller.ended.set()
