@@ -3,7 +3,8 @@
 from collections import OrderedDict
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Final, NamedTuple
+from types import TracebackType
+from typing import Final, NamedTuple, Self
 
 from typing_extensions import override
 
@@ -87,6 +88,48 @@ class InMemoryDescriptorCache(DescriptorCache):
         holders.discard(name)
         if not holders:
             del self._holders[digest]
+
+
+class HintCache(DescriptorCache):
+    """Passes entries on to `hints`, and never answers from it.
+
+    Pulls read `hints` itself, because they detect a wrong entry. Pushes ask the store each time: an entry may be
+    outdated by a deletion at another replica, and the client would leave out a blob that is gone.
+
+    Args:
+        hints: opened and closed with this cache.
+    """
+
+    def __init__(self, hints: DescriptorCache) -> None:
+        self.name = hints.name
+        self._hints = hints
+
+    @override
+    async def __aenter__(self) -> Self:
+        await self._hints.__aenter__()
+        return self
+
+    @override
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._hints.__aexit__(kind, error, trace)
+
+    @override
+    async def get(self, name: RepositoryName, digest: Digest) -> int | None:
+        return None
+
+    @override
+    async def put(self, name: RepositoryName, digest: Digest, size: int) -> None:
+        await self._hints.put(name, digest, size)
+
+    @override
+    async def forget(self, name: RepositoryName, digest: Digest) -> None:
+        await self._hints.forget(name, digest)
+
+    @override
+    async def forget_everywhere(self, digest: Digest) -> None:
+        await self._hints.forget_everywhere(digest)
 
 
 class DisabledDescriptorCache(DescriptorCache):

@@ -17,7 +17,7 @@ from adapters.blob_storage.memory import InMemoryBlobStorage
 from adapters.catalog_index.listing import ListingCatalogIndex
 from adapters.catalog_index.local_file import LocalFileCatalogIndex
 from adapters.descriptor_cache.marks import SharedMarks
-from adapters.descriptor_cache.memory import DisabledDescriptorCache, InMemoryDescriptorCache
+from adapters.descriptor_cache.memory import DisabledDescriptorCache, HintCache, InMemoryDescriptorCache
 from adapters.descriptor_cache.shared import SharedDescriptorCache
 from adapters.hashing.resumable import hasher_factory
 from config.container.applications import Observers
@@ -134,10 +134,11 @@ class Adapters(DeclarativeContainer):
         entries_max=Callable(entries_max, settings.provided.storage.blob_descriptor_cache_entries_max),
     )
     shared_descriptors = Singleton(redis_cache, settings.provided.redis, metrics)
-    descriptor_cache_kind = Callable(kind_of_cache, settings.provided.storage.blob_descriptor_cache)
+    descriptor_cache_kind = Callable(kind_of_cache, settings.provided.storage)
     plain_descriptor_cache: Provider[DescriptorCache] = Selector(
         descriptor_cache_kind,
-        disabled=Singleton(DisabledDescriptorCache),
+        none=Singleton(DisabledDescriptorCache),
+        hints=Singleton(HintCache, own_descriptors),
         inmemory=own_descriptors,
         redis=Singleton(SharedDescriptorCache, own_descriptors, shared_descriptors, trusts_one_hit=False),
     )
@@ -146,7 +147,8 @@ class Adapters(DeclarativeContainer):
     one_hit_cache = Singleton(SharedDescriptorCache, own_descriptors, shared_descriptors, trusts_one_hit=True)
     descriptor_hints: Provider[DescriptorCache] = Selector(
         descriptor_cache_kind,
-        disabled=descriptor_cache,
+        none=descriptor_cache,
+        hints=Singleton(observed_descriptor_cache, own_descriptors, metrics),
         inmemory=descriptor_cache,
         redis=Singleton(observed_descriptor_cache, one_hit_cache, metrics),
     )

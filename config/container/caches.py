@@ -5,11 +5,11 @@ from collections.abc import Callable as CallableType
 from collections.abc import Sequence
 
 from adapters.descriptor_cache.instrumented import InstrumentedDescriptorCache
-from adapters.descriptor_cache.memory import DisabledDescriptorCache
+from adapters.descriptor_cache.memory import DisabledDescriptorCache, HintCache
 from adapters.metrics.storage import CacheCounts
 from config.container.surroundings import boot_clock
 from config.errors import ConfigError
-from config.settings import DescriptorCache, RedisOptions
+from config.settings import DescriptorCache, RedisOptions, StorageKind, StorageSettings
 from core.model.digest import Digest
 from core.ports.descriptor_cache import DescriptorCache as DescriptorCachePort
 from core.ports.metrics import Metrics
@@ -18,15 +18,23 @@ from core.store.manifest_cache import ManifestCache
 
 def observed_descriptor_cache(cache: DescriptorCachePort, metrics: Metrics | None) -> DescriptorCachePort:
     """Return the cache, with metrics if they are collected."""
-    # The metrics of a cache that stores nothing would look like those of a cache that always misses.
-    if metrics is None or isinstance(cache, DisabledDescriptorCache):
+    # The metrics of a cache that never answers would look like those of a cache that always misses.
+    if metrics is None or isinstance(cache, DisabledDescriptorCache | HintCache):
         return cache
     return InstrumentedDescriptorCache(cache, observe=CacheCounts(metrics))
 
 
-def kind_of_cache(configured: DescriptorCache | None) -> str:
-    """Return the name of the configured kind."""
-    return "disabled" if configured is None else configured.value
+def kind_of_cache(settings: StorageSettings) -> str:
+    """Return which cache the settings select."""
+    configured = settings.blob_descriptor_cache
+    if configured is None:
+        return "hints" if answers_over_a_network(settings.kind) else DescriptorCache.NONE.value
+    return configured.value
+
+
+def answers_over_a_network(kind: StorageKind) -> bool:
+    """Whether a request to the store costs milliseconds, so that requests are saved."""
+    return kind in {StorageKind.S3, StorageKind.SCS}
 
 
 def redis_cache(options: RedisOptions, metrics: Metrics | None) -> DescriptorCachePort:
@@ -47,9 +55,9 @@ def redis_cache(options: RedisOptions, metrics: Metrics | None) -> DescriptorCac
     return RedisDescriptorCache(options, clock=boot_clock, on_error=CacheCounts(metrics).failed)
 
 
-def is_configured(cache: DescriptorCache | None) -> bool:
-    """Whether a cache is configured."""
-    return cache is not None
+def proves(cache: DescriptorCache | None) -> bool:
+    """Whether the configured cache answers pushes."""
+    return cache not in {None, DescriptorCache.NONE}
 
 
 def entries_max(configured: int) -> int:

@@ -17,7 +17,7 @@ from config.container.applications import (
     StoreApplication,
 )
 from config.container.authenticators import with_access_keys
-from config.container.caches import is_configured, related_of
+from config.container.caches import answers_over_a_network, proves, related_of
 from config.container.foundations import Foundations
 from config.container.mirroring import make_mirror_service
 from config.container.observers import damage_counter
@@ -139,6 +139,7 @@ class Container(Foundations):
         immutable_images=immutable_images,
         publisher=publisher,
         redirector=Foundations.redirector,
+        shares_reads=Callable(answers_over_a_network, settings.provided.storage.kind),
     )
     blobs = Singleton(
         make_blobs,
@@ -241,7 +242,7 @@ class Container(Foundations):
         sleep=Object(asyncio.sleep),
         new_id=new_id,
         settle_seconds=settings.provided.storage.garbage_collection.settle_seconds,
-        is_needed=Callable(is_configured, settings.provided.storage.blob_descriptor_cache),
+        is_needed=Callable(proves, settings.provided.storage.blob_descriptor_cache),
     )
     summaries = Singleton(
         SummaryService,

@@ -30,6 +30,7 @@ NO_DRIVER: Final = f"selects no driver: give one of {', '.join(StorageKind)} her
 class DescriptorCache(StrEnum):
     """Where blob descriptors are cached."""
 
+    NONE = "none"
     INMEMORY = "inmemory"
     REDIS = "redis"
 
@@ -156,7 +157,9 @@ class StorageSettings:
     )
     cache: ClassVar = Group("cache", "The cache of blob descriptors.")
     blob_descriptor_cache: DescriptorCache | None = setting(
-        "cache.blobdescriptor", "Where blob descriptors are cached.", None
+        "cache.blobdescriptor",
+        "Where blob descriptors are cached. If unset, pulls from SCS and S3 use memory, and pushes ask the store.",
+        None,
     )
     blob_descriptor_cache_entries_max: int = setting(
         "cache.blobdescriptorsize",

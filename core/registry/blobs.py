@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final
 
 from core.collection.guard import Need
 from core.errors import BlobUnknownError, ContentDamagedError, DeniedError, ObjectNotFoundError
@@ -12,10 +13,14 @@ from core.model.media_types import OCTET_STREAM
 from core.model.names import RepositoryName
 from core.ports.blob_storage import BlobReader
 from core.registry.parts import BlobParts
+from core.registry.shared_reads import ContentReader, SharedReads
 from core.store import layout
 from core.store.links import RemovedLink
 from core.store.objects import find
 from core.trash.entry import TrashKind
+
+SHARED_BYTES_MAX: Final = 64 * 1024
+"""Maximum size of a blob that callers read together, in memory. Configurations of images are smaller."""
 
 
 class BlobService:
@@ -38,6 +43,7 @@ class BlobService:
         self._immutable_images = parts.immutable_images
         self._publisher = parts.publisher
         self._redirector = parts.redirector
+        self._small = SharedReads(self._read_small) if parts.shares_reads else None
 
     async def stat(self, name: RepositoryName, digest: Digest, *, pulled_by: Actor | None = None) -> Descriptor:
         """Return the descriptor of a blob. Two storage requests, or none if the blob was recently verified.
@@ -77,6 +83,7 @@ class BlobService:
     ) -> AsyncIterator[BlobReader]:
         """Open a blob for reading `length` bytes at most, starting at `offset`. Two storage requests.
 
+        A blob of which the size is cached costs one. Callers that open the same small blob at the same time share it.
         A pull is published at the end of the block, unless the block raises.
 
         All errors are raised on entering the block, except that damage may be detected just before the last chunk.
@@ -88,7 +95,17 @@ class BlobService:
         """
         self._guard.touch(digest, name)
         target, size = await self._target(name, digest)
-        async with self._opened(name, digest, target, size, offset=offset, length=length) as reader:
+        is_whole = offset == 0 and length is None
+        content = await self._read_together(name, digest, size) if size is not None and is_whole else None
+        async with AsyncExitStack() as stack:
+            if content is not None:
+                reader: BlobReader = ContentReader(content)
+            else:
+                opening = self._opened(name, digest, target, size, offset=offset, length=length)
+                reader = await stack.enter_async_context(opening)
+            if size is None and target == digest:
+                # Link and data were just read.
+                await self._guard.remember(name, digest, reader.size)
             yield reader
             if pulled_by is not None and self._publisher.wants(EventAction.PULL):
                 await self._publisher.publish_blob(EventAction.PULL, name, _described(digest, reader.size), pulled_by)
@@ -123,12 +140,13 @@ class BlobService:
     async def redirect_url(self, name: RepositoryName, digest: Digest, *, pulled_by: Actor | None = None) -> str | None:
         """Return a URL at which `pulled_by` may `GET` the blob, or None if neither redirector nor store has one.
 
-        Also None for a blob that is suspected of damage; `open` then checks it.
+        Also None for a blob that is suspected of damage; `open` then checks it. Two storage requests, or none if the
+        blob was recently verified.
 
         Raises:
-            BlobUnknownError: the repository does not link the blob.
+            BlobUnknownError: the repository does not link the blob, or its data is gone.
         """
-        target, _ = await self._target(name, digest)
+        target, size = await self._target(name, digest)
         if self._damage.is_suspected(target):
             return None
         key = layout.blob_data(target)
@@ -136,9 +154,11 @@ class BlobService:
             url = await self._storage.redirect_url(key, method="GET")
         else:
             url = await self._redirector.url(key, by=pulled_by or UNNAMED)
-        if url is not None and pulled_by is not None and self._publisher.wants(EventAction.PULL):
-            # Only the event needs the size.
-            await self._publisher.publish_blob(EventAction.PULL, name, await self.stat(name, digest), pulled_by)
+        if url is None:
+            return None
+        size = await self._found_size(name, digest, target) if size is None else size
+        if pulled_by is not None and self._publisher.wants(EventAction.PULL):
+            await self._publisher.publish_blob(EventAction.PULL, name, _described(digest, size), pulled_by)
         return url
 
     async def mount(
@@ -204,6 +224,27 @@ class BlobService:
                 await self._cache.forget(name, digest)
                 raise BlobUnknownError("blob unknown to registry", detail=digest) from None
             yield reader
+
+    async def _found_size(self, name: RepositoryName, digest: Digest, target: Digest) -> int:
+        """Return the size of the data of a linked blob, read from storage. One storage request."""
+        stat = await find(self._storage, layout.blob_data(target))
+        if stat is None:
+            raise BlobUnknownError("blob unknown to registry", detail=digest)
+        if target == digest:
+            await self._guard.remember(name, digest, stat.size)
+        return stat.size
+
+    async def _read_together(self, name: RepositoryName, digest: Digest, size: int) -> bytes | None:
+        """Return a blob whose size is cached; None if it is not read in memory."""
+        if self._small is None or size > SHARED_BYTES_MAX:
+            return None
+        return await self._small.get((name, digest, size))
+
+    async def _read_small(self, wanted: tuple[RepositoryName, Digest, int]) -> bytes | None:
+        name, digest, size = wanted
+        async with self._opened(name, digest, digest, size, offset=0, length=None) as reader:
+            # An entry of another process may be wrong.
+            return b"".join([piece async for piece in reader]) if reader.size == size else None
 
     async def _target(self, name: RepositoryName, digest: Digest) -> tuple[Digest, int | None]:
         """Return the digest to read, and the size if it is cached.

@@ -32,6 +32,7 @@ from core.model.schema1 import is_schema1
 from core.registry.manifest_contents import ManifestContents
 from core.registry.manifest_references import ManifestReferences, Needed
 from core.registry.parts import ManifestParts
+from core.registry.shared_reads import SharedReads
 from core.store import layout
 from core.store.legacy import LegacyManifests
 from core.store.links import RemovedLink, link_object
@@ -72,6 +73,7 @@ class ManifestService:
         self._references = ManifestReferences(
             storage, links, self._contents, guard=guard, policy=parts.policy, damage=damage
         )
+        self._reads = SharedReads(self._get)
 
     async def resolve(self, name: RepositoryName, reference: Reference) -> Digest:
         """Return the digest that a tag points at; a digest is returned unchanged.
@@ -94,11 +96,16 @@ class ManifestService:
         """Return a manifest with its exact bytes. Two storage requests by digest, three by tag.
 
         A cached manifest costs one request less: the cache saves reading the content, but access is checked each time.
+        Callers that ask for the same manifest at the same time share the requests (see `SharedReads`).
 
         Raises:
             ManifestUnknownError: the repository does not hold the manifest, or its data is gone.
             StorageCorruptError: the data is not the pushed content. Pushing it again repairs it.
         """
+        return await self._reads.get((name, reference))
+
+    async def _get(self, wanted: tuple[RepositoryName, Reference]) -> StoredManifest:
+        name, reference = wanted
         digest = await self.resolve(name, reference)
         if await self._guard.rely_on(digest, name):
             await self._guard.rescue(await self._references.expand(name, digest), self._references.expander(name))

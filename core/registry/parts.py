@@ -36,6 +36,8 @@ class BlobParts:
     """Publishes pulls, mounts and removals."""
     redirector: Redirector | None = None
     """Names the URLs of redirects; None for those of the storage."""
+    shares_reads: bool = False
+    """Whether callers share the reads of small blobs: for stores where a request costs more than a copy in memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

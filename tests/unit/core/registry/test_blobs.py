@@ -1,17 +1,21 @@
-from dataclasses import replace
+import asyncio
+from dataclasses import dataclass, replace
 
 import pytest
+from typing_extensions import override
 
-from adapters.descriptor_cache.memory import InMemoryDescriptorCache
+from adapters.blob_storage.memory import InMemoryBlobStorage
+from adapters.descriptor_cache.memory import HintCache, InMemoryDescriptorCache
 from adapters.redirection.base_url import BaseUrlRedirector
-from core.errors import BlobUnknownError, RangeInvalidError
+from core.errors import BlobUnknownError, ContentDamagedError, RangeInvalidError
 from core.model.digest import Digest
 from core.model.media_types import OCI_MANIFEST
 from core.model.names import RepositoryName
-from core.registry.blobs import BlobService
+from core.registry.blobs import SHARED_BYTES_MAX, BlobService
 from core.store import layout
 from tests.support.content import image_manifest
 from tests.support.core_services import NOW, CoreServices, chunks
+from tests.support.counted_requests import CountedStorage
 
 NAME = RepositoryName("a/b")
 OTHER = RepositoryName("c")
@@ -200,3 +204,101 @@ async def test_wrong_hint_is_forgotten(services, blob, hints, hinted):
     await services.push_blob(NAME, CONTENT)
     async with hinted.open(NAME, blob) as reader:
         assert b"".join([piece async for piece in reader]) == CONTENT
+
+
+class RedirectingStorage(InMemoryBlobStorage):
+    """Storage with a URL for each object."""
+
+    @override
+    async def redirect_url(self, key: str, *, method: str) -> str | None:
+        return f"https://store.test/{key}"
+
+
+@dataclass
+class PullingProcess:
+    """A process that pulls from a store in a network, with the cache of its default: entries are hints."""
+
+    storage: CountedStorage
+    hints: InMemoryDescriptorCache
+    blobs: BlobService
+
+    async def read(self, digest: Digest) -> bytes:
+        async with self.blobs.open(NAME, digest) as reader:
+            return b"".join([piece async for piece in reader])
+
+
+@pytest.fixture
+async def pulling():
+    storage = CountedStorage(RedirectingStorage(now=lambda: NOW))
+    await CoreServices(storage=storage).push_blob(NAME, CONTENT)
+    hints = InMemoryDescriptorCache(now=lambda: NOW)
+    parts = CoreServices(storage=storage, cache=HintCache(hints)).blob_parts
+    storage.count()
+    return PullingProcess(storage, hints, BlobService(replace(parts, cache=hints, shares_reads=True)))
+
+
+async def test_second_pull_saves_the_read_of_the_link(pulling):
+    assert await pulling.read(DIGEST) == CONTENT
+    assert pulling.storage.count() == 2
+    assert await pulling.hints.get(NAME, DIGEST) == len(CONTENT)
+    assert await pulling.read(DIGEST) == CONTENT
+    assert pulling.storage.count() == 1
+
+
+async def test_push_asks_the_store_for_a_blob_that_was_pulled(pulling):
+    await pulling.read(DIGEST)
+    await pulling.storage.delete([layout.layer_link(NAME, DIGEST)])
+    with pytest.raises(BlobUnknownError):
+        await pulling.blobs.stat(NAME, DIGEST)
+
+
+async def test_pulls_of_a_small_blob_at_the_same_time_share_a_request(pulling):
+    await pulling.read(DIGEST)
+    pulling.storage.count()
+    pulling.storage.delay_rate = 1.0
+    assert await asyncio.gather(*(pulling.read(DIGEST) for _ in range(20))) == [CONTENT] * 20
+    assert pulling.storage.count() == 2
+
+
+async def test_pull_of_a_large_blob_is_not_shared(pulling):
+    large = bytes(SHARED_BYTES_MAX + 1)
+    digest = await CoreServices(storage=pulling.storage).push_blob(NAME, large)
+    assert await pulling.read(digest) == large
+    pulling.storage.count()
+    pulling.storage.delay_rate = 1.0
+    assert await asyncio.gather(*(pulling.read(digest) for _ in range(3))) == [large] * 3
+    assert pulling.storage.count() == 3
+
+
+async def test_hint_of_a_wrong_size_does_no_harm(pulling):
+    await pulling.hints.put(NAME, DIGEST, len(CONTENT) + 1)
+    assert await pulling.read(DIGEST) == CONTENT
+
+
+async def test_damaged_small_blob_is_not_served_from_memory(pulling):
+    await pulling.read(DIGEST)
+    await pulling.storage.write(layout.blob_data(DIGEST), b"x" * len(CONTENT))
+    with pytest.raises(ContentDamagedError):
+        await pulling.read(DIGEST)
+
+
+async def test_redirect_costs_two_requests_once(pulling):
+    url = f"https://store.test/{layout.blob_data(DIGEST)}"
+    assert await pulling.blobs.redirect_url(NAME, DIGEST) == url
+    assert pulling.storage.count() == 2
+    assert await pulling.blobs.redirect_url(NAME, DIGEST) == url
+    assert pulling.storage.count() == 0
+
+
+async def test_redirect_of_an_alias_leads_to_its_data(pulling):
+    alias = Digest.of(CONTENT, "sha512")
+    await pulling.storage.write(layout.layer_link(NAME, alias), DIGEST.encode())
+    url = f"https://store.test/{layout.blob_data(DIGEST)}"
+    assert await pulling.blobs.redirect_url(NAME, alias) == url
+    assert await pulling.hints.get(NAME, alias) is None
+
+
+async def test_no_client_is_redirected_to_data_that_is_gone(pulling):
+    await pulling.storage.delete([layout.blob_data(DIGEST)])
+    with pytest.raises(BlobUnknownError):
+        await pulling.blobs.redirect_url(NAME, DIGEST)

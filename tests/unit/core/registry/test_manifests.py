@@ -1,7 +1,9 @@
+import asyncio
 import json
 
 import pytest
 
+from adapters.blob_storage.memory import InMemoryBlobStorage
 from core.errors import (
     DeniedError,
     DigestMismatchError,
@@ -19,7 +21,8 @@ from core.registry.manifest_references import ManifestPolicy
 from core.store import layout
 from core.store.manifest_cache import ManifestCache
 from tests.support.content import descriptor, image_index, image_manifest
-from tests.support.core_services import CoreServices
+from tests.support.core_services import NOW, CoreServices
+from tests.support.counted_requests import CountedStorage
 
 NAME = RepositoryName("a/b")
 LATEST = Tag("latest")
@@ -266,3 +269,16 @@ async def test_manifest_of_an_immutable_tag_pushed_during_the_delete_stays(monke
     with pytest.raises(DeniedError):
         await services.manifests.delete(NAME, digest)
     assert (await services.manifests.get(NAME, Tag("kept"))).content == content
+
+
+async def test_pulls_of_a_tag_at_the_same_time_share_requests():
+    storage = CountedStorage(InMemoryBlobStorage(now=lambda: NOW))
+    services = CoreServices(storage=storage, memory=ManifestCache())
+    await services.push_blob(NAME, b"{}")
+    pushed = await services.manifests.put(NAME, image_manifest(), media_types.OCI_MANIFEST, tags=[Tag("v1")])
+    storage.count()
+    storage.delay_rate = 1.0
+    pulled = await asyncio.gather(*(services.manifests.get(NAME, Tag("v1")) for _ in range(50)))
+    assert {manifest.digest for manifest in pulled} == {pushed.digest}
+    # The first caller's, and those that all others share: the tag and the revision.
+    assert storage.count() == 4
