@@ -6,7 +6,7 @@ from typing import Final
 from typing_extensions import override
 
 from tests.support.certificates import Authority, Pair
-from tests.support.clients import Buildah, CommandLineClient, Crane, Oras, Podman, Regctl, Skopeo
+from tests.support.clients import CommandLineClient, Crane, Oras, Podman, Regctl, Skopeo
 
 _INSECURE: Final = {"--insecure", "--tls-verify=false", "--src-tls-verify=false", "--dest-tls-verify=false"}
 _PLAIN: Final = {"--plain-http", "--to-plain-http", "--from-plain-http"}
@@ -30,10 +30,6 @@ class TlsPodman(_OverTls, Podman):
     """podman."""
 
 
-class TlsBuildah(_OverTls, Buildah):
-    """buildah."""
-
-
 class TlsCrane(_OverTls, Crane):
     """crane."""
 
@@ -50,7 +46,7 @@ class TlsRegctl(_OverTls, Regctl):
         CommandLineClient.__init__(self, home, host)
 
 
-TLS_CLIENTS: Final = (TlsSkopeo, TlsPodman, TlsBuildah, TlsCrane, TlsOras, TlsRegctl)
+TLS_CLIENTS: Final = (TlsSkopeo, TlsPodman, TlsCrane, TlsOras, TlsRegctl)
 _LOGINS: Final = {
     "crane": ("auth", "login"),
     "oras": ("login", "--plain-http"),
