@@ -24,6 +24,7 @@ places that distribution ignores.
   + │   ├── verifications/<scope>/…                       checkpoint and findings of a running verification
   + │   └── pulls/{since,latest,batches/<id>}             times of pulls (`core.retention.pulls`)
   + ├── _access/{keys,uses,users}/<id>                   API keys, external users (`core.store.access_key_objects`)
+  + ├── _certificates/<scope>/…                          TLS certificates (`core.store.certificate_objects`)
   + ├── _trash
   + │   ├── entries/<entry>.<part>                        what one removal removed, in numbered parts
   + │   ├── blobs/<alg>/<hex[:2]>/<hex>.<entry>           content that was removed under that entry
@@ -46,8 +47,7 @@ places that distribution ignores.
       + └── _upstream/tags/<tag>.json                     the last check of a cached tag (`core.pull_through`)
 
 A link holds a digest as text, without a newline. Names, tags and digests are value objects, so every key is valid.
-Distribution never enters unknown directories that begin with `_`. A trash entry is named
-`<yyyymmddThhmmss.ffffffZ>-<kind>-<id>`, so a listing shows time and kind.
+Distribution never enters unknown directories that begin with `_`. Trash: `<yyyymmddThhmmss.ffffffZ>-<kind>-<id>`.
 """
 
 from typing import Final

@@ -12,7 +12,7 @@ from core.collection.run import CollectionOptions
 from core.coordination.paced_store import PacedStore
 from core.model.digest import Digest
 from core.model.names import RepositoryName
-from core.store import access_key_objects, layout, summary_keys
+from core.store import access_key_objects, certificate_objects, layout, summary_keys
 from core.store.clock import StoreClock
 from core.store.damage import DamageRecords
 from core.store.link_keys import repository_of
@@ -38,6 +38,7 @@ _RECORDS: Final = (
     layout.NOTIFICATIONS_DEAD,
     summary_keys.SUMMARIES,
     access_key_objects.ACCESS,
+    certificate_objects.CERTIFICATES,
 )
 
 JOB: Final = "measure-usage"

@@ -13,6 +13,7 @@ from core.ports.audit_log import AuditLog
 from core.ports.authenticator import Authenticator
 from core.ports.blob_storage import BlobStorage
 from core.ports.catalog_index import CatalogIndex
+from core.ports.certificate_authority import CertificateAuthority
 from core.ports.image_layout import ImageLayout
 from core.ports.redirection import Redirector
 from core.ports.spool import Spool
@@ -49,6 +50,7 @@ def contracted_adapters(contract: str) -> set[str]:
         (Authenticator, "AuthenticatorContract"),
         (BlobStorage, "BlobStorageContract"),
         (CatalogIndex, "CatalogIndexContract"),
+        (CertificateAuthority, "CertificateAuthorityContract"),
         (ImageLayout, "ImageLayoutContract"),
         (Redirector, "RedirectorContract"),
         (Upstream, "UpstreamContract"),
