@@ -62,7 +62,11 @@ UNSUPPORTED: Final = (
     Unsupported("storage.s3.loglevel", Severity.NOTE, "use log.level"),
     Unsupported("http.http2.disabled", Severity.NOTE, "remove it; the registry uses HTTP/1.1 only"),
     Unsupported("http.h2c.enabled", Severity.WARN, "use a proxy in front for HTTP/2"),
-    Unsupported("http.tls.letsencrypt", Severity.REFUSE, "use certbot, or a proxy in front such as Caddy"),
+    Unsupported(
+        "http.tls.letsencrypt.cachefile",
+        Severity.NOTE,
+        "remove it; certificates are kept in the store, encrypted with a key derived from http.secret",
+    ),
     Unsupported("log.hooks", Severity.WARN, "send e-mails from the system that collects the logs"),
     Unsupported("reporting.bugsnag", Severity.WARN, "read the errors in the log"),
     Unsupported("reporting.newrelic", Severity.WARN, "use http.debug.prometheus, or measure at a proxy in front"),

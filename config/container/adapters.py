@@ -48,6 +48,7 @@ from core.ports.catalog_index import CatalogIndex
 from core.ports.descriptor_cache import DescriptorCache
 from core.ports.staging import StagingStorage
 from core.store import layout
+from core.store.certificate_objects import CERTIFICATES
 
 
 class Adapters(DeclarativeContainer):
@@ -74,7 +75,7 @@ class Adapters(DeclarativeContainer):
             root_directory=settings.provided.storage.filesystem.root_directory,
             threads_max=settings.provided.storage.filesystem.max_threads,
             makes_root=makes_store,
-            reserved_for=Object(layout.HOUSEKEEPING),
+            reserved_for=Object((*layout.HOUSEKEEPING, CERTIFICATES)),
         ),
         s3=Singleton(s3_blob_storage, settings.provided.storage.s3),
         scs=Singleton(scs_blob_storage, settings.provided.storage.scs),

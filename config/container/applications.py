@@ -16,6 +16,7 @@ from config.container.pull_through import PullThrough
 from config.policies import TagImmutability
 from config.settings import Settings
 from core.access_keys.service import AccessKeys
+from core.certificates.service import Certificates
 from core.collection.guard import CollectionGuard
 from core.collection.recovery import RoundWatch
 from core.content_source import Offload
@@ -99,6 +100,8 @@ class RegistryApplication(StoreApplication):
     mirrors: MirrorService
     access_keys: AccessKeys
     """The API keys of users."""
+    certificates: Certificates | None
+    """The certificates from an ACME server; None without `http.tls.letsencrypt`."""
     mirror_leases: Sequence[Lease]
     """The lease of each mirror, for a command; servers hold those of their schedules."""
     origins: Origins

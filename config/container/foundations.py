@@ -2,6 +2,7 @@
 
 from dependency_injector.providers import Callable, Object, Singleton
 
+from config.container.certificates import make_certificates
 from config.container.events import event_recorder, make_notifier, make_pull_recorder
 from config.container.scheduled import Schedules
 from config.container.surroundings import boot_clock, duration, entry_id, process_name
@@ -27,6 +28,7 @@ class Foundations(Schedules):
     blob_storage = Schedules.blob_storage
     outbox_storage = Schedules.outbox_storage
     audit_log = Schedules.audit_log
+    shared_secret = Schedules.shared_secret
 
     read_only = Singleton(ReadOnlySwitch, blob_storage, clock=Object(boot_clock), now=now)
     outbox = Singleton(Outbox, storage=outbox_storage, process=Singleton(process_name), now=now)
@@ -64,4 +66,5 @@ class Foundations(Schedules):
         is_enabled=settings.provided.summaries.enabled,
     )
     pull_recorder = Singleton(make_pull_recorder, blob_storage, settings)
+    certificates = Singleton(make_certificates, settings, storage=blob_storage, secret=shared_secret, now=now)
     pull_history = Singleton(PullHistory, storage=blob_storage, new_id=Object(entry_id))

@@ -32,9 +32,7 @@ from config.container.pull_through import (
     origins_of,
     renewable_in,
 )
-from config.container.schedules import (
-    touch_seconds,
-)
+from config.container.schedules import touch_seconds
 from config.container.summaries import make_folding, make_repository_names, summary_storing
 from config.container.surroundings import boot_clock
 from config.policies import TagImmutability, manifest_policy, verification_rules
@@ -356,6 +354,7 @@ class Container(Foundations):
         mirrors=Singleton(make_mirror_service, settings.provided.mirrors, registry, storage=blob_storage, now=now),
         mirror_leases=Foundations.mirror_leases,
         access_keys=access_keys,
+        certificates=Foundations.certificates,
     )
     server_parts = Singleton(
         ServerParts,

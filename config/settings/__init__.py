@@ -8,6 +8,7 @@ values are used: the options of object stores and of Redis in the adapters, acce
 from adapters.descriptor_cache.redis_options import RedisOptions
 from adapters.upstream.options import ProxyExecSettings, UpstreamOptions
 from config.settings.access import AccessSettings
+from config.settings.acme import AcmeChallenge, LetsEncryptSettings
 from config.settings.audit import AuditSettings
 from config.settings.auth import (
     AuthKind,

@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from ipaddress import ip_network
 from typing import Any, ClassVar, Final
 
 from adapters.addresses import address_problem
 from config.cipher_suites import suite_problem
+from config.settings.acme import LetsEncryptSettings
 from core.model.client_certificates import ClientIdentity
 from core.model.secret import Secret
 from core.model.setting import MISSING_VALUE, Group, SettingInvalidError, Unused, setting
@@ -118,11 +119,23 @@ class TlsSettings:
         "ciphersuites", "Cipher suites for TLS 1.2, by their Go names.", (), check=suite_problem
     )
     """Empty for the default list."""
-    lets_encrypt: ClassVar = Unused("letsencrypt", "Certificates from an ACME server.")
+    lets_encrypt: LetsEncryptSettings | None = setting(
+        "letsencrypt", "Certificates from an ACME server, instead of `certificate` and `key`.", None
+    )
 
     @staticmethod
     def complete(values: dict[str, Any]) -> dict[str, Any]:
-        """Reject a certificate without a key, client CAs without both, and users without client CAs."""
+        """Reject a certificate without a key, client CAs without both, and users without client CAs.
+
+        A certificate from an ACME server takes the place of both. Empty values of `letsencrypt` disable it.
+        """
+        acme = values.get("lets_encrypt")
+        if acme is not None and not acme.is_given:
+            del values["lets_encrypt"]
+        elif acme is not None and values.keys() & {"certificate", "key"}:
+            raise SettingInvalidError({"letsencrypt": ["cannot be given together with `certificate` and `key`"]})
+        elif acme is not None:
+            values |= {"certificate": "", "key": ""}
         problems = {key: [MISSING_VALUE] for key in ("certificate", "key") if key not in values}
         if problems and values.keys() & {"certificate", "key", "client_cas"}:
             raise SettingInvalidError(problems)
@@ -308,6 +321,9 @@ class HttpSettings:
             )
         if "prefix" in values:
             values["prefix"] = f"/{values['prefix'].strip('/')}/".replace("//", "/")
-        if "tls" in values and not values["tls"].certificate:
+        if "tls" in values and values["tls"].lets_encrypt is not None:
+            acme = values["tls"].lets_encrypt.with_hosts(values.get("host"), has_secret="secret" in values)
+            values["tls"] = replace(values["tls"], lets_encrypt=acme)
+        elif "tls" in values and not values["tls"].certificate:
             del values["tls"]
         return values

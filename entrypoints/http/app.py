@@ -37,6 +37,7 @@ from entrypoints.http.handlers.trash import TrashHandlers
 from entrypoints.http.handlers.uploads import UploadHandlers
 from entrypoints.http.handlers.usage import UsageHandlers
 from entrypoints.http.keys import IN_FLIGHT, RUNTIME_FLAGS
+from entrypoints.http.middleware.acme import Challenges
 from entrypoints.http.middleware.cache_status import mark_freshness
 from entrypoints.http.middleware.cors import Cors
 from entrypoints.http.middleware.errors import answer_errors, common_headers
@@ -68,6 +69,7 @@ def create_app(
     observation: Observation | None = None,
     origins: Origins = LOCAL_ONLY,
     new_site: NewSite | None = None,
+    challenges: Challenges | None = None,
 ) -> web.Application:
     """Build the application.
 
@@ -86,6 +88,7 @@ def create_app(
         observation: observes the application (metrics, health, traces).
         origins: the upstreams of cached repositories.
         new_site: returns the web page, which is served if `ui.enabled`.
+        challenges: answers the challenges of an ACME server.
     """
     urls = UrlBuilder(host=settings.http.host, prefix=settings.http.prefix, relative=settings.http.relative_urls)
     flags = RuntimeFlags(settings, operations.read_only)
@@ -133,6 +136,7 @@ def create_app(
         auditor=auditor,
         cors=cors,
         namespaces=namespaces if origins.upstreams else None,
+        challenges=challenges,
     )
     app = web.Application(middlewares=steps)
     app[IN_FLIGHT] = observation.in_flight
@@ -167,6 +171,7 @@ def _steps(
     auditor: Auditor,
     cors: Cors,
     namespaces: Namespaces | None,
+    challenges: Challenges | None,
 ) -> list[Middleware]:
     """Return all that happens before a handler, in order: each step answers the request or calls the next one."""
     forwarding = Forwarding(settings.http.trusted_proxies, hops=settings.http.proxy_hops)
@@ -179,6 +184,7 @@ def _steps(
         answer_errors,
         *([observation.health.block] if observation.health.can_block else []),
         Limits(settings.http.limits, forwarding, time.monotonic).enforce,
+        *([challenges.answer] if challenges else []),
         *([cors.answer_preflight] if settings.http.cors.origins else []),
         dispatcher.answer_elsewhere,
         *([namespaces.localize] if namespaces else []),

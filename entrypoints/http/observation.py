@@ -33,6 +33,7 @@ from entrypoints.observability.gauges import (
     catalog_reader,
     certificate_gauge,
     health_reader,
+    order_observer,
     purge_observer,
     read_only_reader,
     set_build_info,
@@ -192,6 +193,10 @@ class WorkerObservation:
         """Publish a metric for the read-only mode."""
         if self.sampler and self._metrics:
             self.sampler.register(read_only_reader(self._metrics, is_read_only))
+
+    def order_observer(self) -> Callable[[bool], None]:
+        """Return the function to call after each order of a certificate, with whether it succeeded."""
+        return order_observer(self._metrics) if self._metrics is not None else lambda _succeeded: None
 
     def purge_observer(self) -> Callable[[Purged], None]:
         """Return the function to call after each purge of abandoned uploads."""

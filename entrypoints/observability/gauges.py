@@ -34,6 +34,17 @@ def certificate_gauge(metrics: Metrics) -> Callable[[datetime], None]:
     return lambda expires: gauge(expires.timestamp())
 
 
+def order_observer(metrics: Metrics) -> Callable[[bool], None]:
+    """Return a function that counts orders of certificates by their outcome."""
+    orders = metrics.counter(
+        "registry_tls_certificate_orders_total", "Orders of certificates at the ACME server by outcome.", ["outcome"]
+    )
+    # Both series exist from the start, so that the first failure is an increase.
+    for outcome in ("success", "failure"):
+        orders(0, outcome)
+    return lambda succeeded: orders(1, "success" if succeeded else "failure")
+
+
 def catalog_reader(metrics: Metrics, catalog: CatalogService, clock: Callable[[], float]) -> Callable[[], None]:
     """Return a reader that measures how far the catalog index is behind."""
     up = metrics.gauge(

@@ -28,6 +28,8 @@ LIVE_KEYS: Final = (
     "storage.maintenance.readonly.",
 )
 """Keys that can change without a restart; a final dot or bracket marks a section or list. Parts add their own keys."""
+RESTART_KEYS: Final = ("http.tls.letsencrypt.",)
+"""Keys below those that need a restart all the same."""
 
 
 class Reloadable(Protocol):
@@ -158,6 +160,8 @@ class Reloader:
         return waiting
 
     def _is_live(self, key: str) -> bool:
+        if key.startswith(RESTART_KEYS):
+            return False
         return any(key == live or (live.endswith((".", "[")) and key.startswith(live)) for live in self.live_keys)
 
 

@@ -7,9 +7,8 @@ import signal
 import socket
 import ssl
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Final
 
 from aiohttp import web
@@ -30,7 +29,7 @@ from entrypoints.http.connection.accepting import raise_descriptor_limit
 from entrypoints.http.connection.listener import Listener, close_sockets, open_sockets
 from entrypoints.http.connection.plain import PlainRunner
 from entrypoints.http.connection.runner import create_runner
-from entrypoints.http.connection.tls import build_context, expiry_of, files_of, limits_of, log_expiry
+from entrypoints.http.connection.tls import expiry_of, files_of
 from entrypoints.http.draining import InFlight
 from entrypoints.http.keys import IN_FLIGHT, RUNTIME_FLAGS
 from entrypoints.http.observation import ServerObservation, WorkerObservation
@@ -38,10 +37,12 @@ from entrypoints.http.operations import Operations, operations_of
 from entrypoints.jobs.notifications import LIVE_NOTIFICATION_KEYS, NotificationsPart
 from entrypoints.opening import opened
 from entrypoints.process.access_part import LIVE_ACCESS_KEYS, AccessPart
+from entrypoints.process.certificates import CertificatePart, open_challenge_socket
 from entrypoints.process.jobs import jobs_of
 from entrypoints.process.reload import Reloader
 from entrypoints.process.service_manager import Reports, ServiceManager
 from entrypoints.process.start_warnings import warn_at_start
+from entrypoints.process.tls_part import TlsPart, first_context
 from entrypoints.process.watch import FileWatch
 from entrypoints.process.workers import Supervisor, Worker, usable_cores
 from entrypoints.web.lazy import LazySite
@@ -72,7 +73,7 @@ def serve(loaded: Loaded, parts: ServerParts, *, load: Callable[[], Loaded]) -> 
     watch = FileWatch()
     watch.changed([*loaded.files, *(files_of(settings.http.tls) if settings.http.tls else ())])
     # Before the fork, so that an invalid file is reported once.
-    context = _first_context(settings)
+    context = first_context(settings)
     asyncio.run(_check_credentials(parts.authenticator))
     _check_audit_log(parts.audit_log)
     warn_at_start(parts)
@@ -80,6 +81,7 @@ def serve(loaded: Loaded, parts: ServerParts, *, load: Callable[[], Loaded]) -> 
     with ExitStack() as stack:
         try:
             sockets = stack.enter_context(_sockets(settings.http, count))
+            challenge = stack.enter_context(_challenge_socket(settings.http))
             observation = stack.enter_context(_observation(loaded, count))
         except _UnavailableError as error:
             _logger.error("cannot listen on %s", error)  # noqa: TRY400 - one line, no traceback
@@ -89,7 +91,7 @@ def serve(loaded: Loaded, parts: ServerParts, *, load: Callable[[], Loaded]) -> 
             reloader = Reloader(loaded, load, watch=watch, speaks=worker.is_first)
             application = build_server(parts, observation.enter_worker(worker.number))
             watched = observation.of_worker(application, worker.number)
-            serving = _Serving(reloader, application, worker, sockets[worker.number], context, watched)
+            serving = _Serving(reloader, application, worker, sockets[worker.number], context, watched, challenge)
             try:
                 return asyncio.run(serving.run())
             finally:
@@ -131,6 +133,19 @@ def _sockets(settings: HttpSettings, count: int) -> Iterator[Sequence[socket.soc
 
 
 @contextmanager
+def _challenge_socket(settings: HttpSettings) -> Iterator[socket.socket | None]:
+    try:
+        sock = open_challenge_socket(settings)
+    except OSError as error:
+        raise _UnavailableError("http.tls.letsencrypt.httpaddr", error) from error
+    try:
+        yield sock
+    finally:
+        if sock is not None:
+            sock.close()
+
+
+@contextmanager
 def _observation(loaded: Loaded, count: int) -> Iterator[ServerObservation]:
     try:
         observation = ServerObservation.open(loaded, count)
@@ -164,10 +179,12 @@ class _Serving:
     sock: socket.socket
     context: ssl.SSLContext | None
     observation: WorkerObservation
+    challenge_sock: socket.socket | None = None
 
     async def run(self) -> int:
         """Serve until stopped; return the exit code."""
         application, settings = self.application, self.application.settings
+        certificates = CertificatePart.of(application, self.reloader, self.observation)
         app = create_app(
             application.registry,
             settings,
@@ -180,7 +197,11 @@ class _Serving:
             lifetimes=[opened(application)],
             is_first=self.worker.is_first,
             observation=self.observation.of_application,
-            jobs=jobs_of(application, self.worker, self.observation),
+            jobs=[
+                *jobs_of(application, self.worker, self.observation),
+                *(certificates.jobs(is_first=self.worker.is_first) if certificates else ()),
+            ],
+            challenges=certificates.challenges if certificates else None,
             origins=application.origins,
             new_site=LazySite,
         )
@@ -189,7 +210,7 @@ class _Serving:
         try:
             await runner.setup()
             async with self.observation.listening():
-                await self._serve(app, runner, stopping)
+                await self._serve(app, runner, stopping, certificates)
         except CredentialSourceError as error:
             _logger.error("%s", error)  # noqa: TRY400 - one line, no traceback
             return 1
@@ -210,78 +231,41 @@ class _Serving:
             verification_observer=self.observation.verification_observer(),
         )
 
-    async def _serve(self, app: web.Application, runner: PlainRunner, stopping: asyncio.Event) -> None:
+    async def _serve(
+        self,
+        app: web.Application,
+        runner: PlainRunner,
+        stopping: asyncio.Event,
+        certificates: CertificatePart | None,
+    ) -> None:
         settings = self.reloader.settings
+        if certificates is not None:
+            await certificates.load()
         listener = Listener(
             runner,
             self.sock,
-            context=self.context,
+            context=certificates.contexts.context if certificates else self.context,
             handshake_seconds=settings.http.limits.header_seconds,
             new_connection=runner.new_connection,
             make_room=runner.close_idle,
+            choose_context=certificates.contexts.choose if certificates else None,
         )
         await listener.start()
         self.worker.reports.ready(f"serving {listener.name}")
         if self.worker.is_first:
-            _logger.info("listening on %s", listener.name, extra={"tls": self.context is not None})
-        _prepare_reloads(self.reloader, app, listener, self.application, self.observation)
+            _logger.info("listening on %s", listener.name, extra={"tls": settings.http.tls is not None})
+        _prepare_reloads(self.reloader, app, listener, self.application, self.observation, certificates=certificates)
         if self.worker.is_first:
             switch_audit = SwitchAudit(self.application.audit_log, settings, now=utc_now)
             self.reloader.appliers.append(switch_audit.apply)
-        async with _running(self.reloader.run()), _running(_beat(self.worker.reports)), _running(_flush_logs()):
+        answering = certificates.serving(listener, self.challenge_sock) if certificates else nullcontext()
+        jobs = (self.reloader.run(), _beat(self.worker.reports), _flush_logs())
+        async with _running(jobs[0]), _running(jobs[1]), _running(jobs[2]), answering:
             await stopping.wait()
         if self.worker.is_alone:
             _logger.info("stopping", extra={"drain_seconds": settings.http.drain_timeout_seconds})
         self.worker.reports.stopping(settings.http.drain_timeout_seconds)
         await _drain(runner, app[IN_FLIGHT], settings.http.drain_timeout_seconds)
-
-
-def _first_context(settings: Settings) -> ssl.SSLContext | None:
-    tls = settings.http.tls
-    if tls is None:
-        return None
-    context = build_context(tls)
-    for line in limits_of(tls):
-        _logger.warning("configuration: %s", line)
-    log_expiry(tls, utc_now)
-    return context
-
-
-class TlsPart:
-    """The certificates of a listener, as a reloadable part."""
-
-    def __init__(
-        self,
-        listener: Listener,
-        settings: Callable[[], Settings],
-        *,
-        speaks: bool,
-        on_change: Callable[[datetime], None] = lambda _expires: None,
-    ) -> None:
-        self._listener = listener
-        self._on_change = on_change
-        self._speaks = speaks
-        self._settings = settings
-
-    def files(self) -> tuple[str, ...]:
-        """Return the files to watch."""
-        tls = self._settings().http.tls
-        return () if tls is None else files_of(tls)
-
-    async def reload(self) -> None:
-        """Use the current content of the files for new connections.
-
-        Raises:
-            ConfigError: the files are invalid; the previous certificates stay in use.
-        """
-        tls = self._settings().http.tls
-        if tls is None:
-            raise ConfigError(["http.tls cannot be removed while the server runs"])
-        context = await asyncio.to_thread(build_context, tls)
-        self._listener.exchange(context)
-        self._on_change(expiry_of(tls))
-        if self._speaks:
-            log_expiry(tls, utc_now)
 
 
 def _prepare_reloads(
@@ -290,6 +274,8 @@ def _prepare_reloads(
     listener: Listener,
     application: ServerApplication,
     observation: WorkerObservation,
+    *,
+    certificates: CertificatePart | None,
 ) -> None:
     reloader.appliers.append(lambda settings: configure_logging(settings.log, waits=False))
     flags = app[RUNTIME_FLAGS]
@@ -303,7 +289,9 @@ def _prepare_reloads(
     reloader.live_keys += [*LIVE_ACCESS_KEYS, *LIVE_NOTIFICATION_KEYS]
     # No files to watch: each request checks these files itself.
     reloader.register("users, groups and keys", access, files=tuple)
-    if reloader.settings.http.tls is not None:
+    if certificates is not None:
+        reloader.register("TLS", certificates, files=certificates.files)
+    elif reloader.settings.http.tls is not None:
         observation.certificate_changed(expiry_of(reloader.settings.http.tls))
         tls = TlsPart(
             listener, lambda: reloader.settings, speaks=reloader.speaks, on_change=observation.certificate_changed

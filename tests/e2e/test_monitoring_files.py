@@ -28,6 +28,7 @@ from core.transfer.mirrors import MirrorState
 from core.usage.measurement import StoreUsage
 from core.verification.journal import Checkpoint
 from entrypoints.observability.caching import eviction_observer, prefetch_observer
+from entrypoints.observability.gauges import order_observer
 from entrypoints.observability.jobs import VerificationObserver, collection_observer
 from entrypoints.observability.mirrors import mirror_observer
 from entrypoints.observability.notification_metrics import NotificationReader
@@ -159,6 +160,7 @@ def of_jobs() -> Scrape:
     quota_reader(metrics, origins, time.monotonic)()
     fetch_observer(metrics, origins)
     eviction_observer(metrics)(EvictionReport())
+    order_observer(metrics)
     prefetch_observer(metrics)("docker.io/library/alpine")
     now = "2026-11-29T00:00:00+00:00"
     usage_observer(metrics)(StoreUsage(measured_at=datetime(2026, 11, 29, tzinfo=UTC), seconds=1.0).as_json())

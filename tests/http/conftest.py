@@ -39,6 +39,7 @@ from core.usage.measuring import MeterContext, UsageMeter
 from core.usage.records import UsageRecords
 from core.verification.journal import Journal
 from entrypoints.http.app import create_app
+from entrypoints.http.middleware.acme import Challenges
 from entrypoints.http.observation import Observation
 from entrypoints.http.operations import Operations
 from entrypoints.jobs.background import Job
@@ -147,7 +148,13 @@ def operations_on(services: CoreServices, access_keys: AccessKeys | None = None)
     )
 
 
-def open_app(services: CoreServices, settings: Settings, origins: Origins = LOCAL_ONLY) -> web.Application:
+def open_app(
+    services: CoreServices,
+    settings: Settings,
+    origins: Origins = LOCAL_ONLY,
+    *,
+    challenges: Challenges | None = None,
+) -> web.Application:
     """The application without access control."""
     authenticator = OpenAuthenticator()
     return create_app(
@@ -161,6 +168,7 @@ def open_app(services: CoreServices, settings: Settings, origins: Origins = LOCA
         operations=operations_on(services),
         lifetimes=[authenticator],
         origins=origins,
+        challenges=challenges,
     )
 
 
@@ -233,11 +241,15 @@ async def guarded(services, fastpath):
     async with AsyncExitStack() as stack:
 
         async def start_one(
-            settings: Settings | None = None, *, origins: Origins = LOCAL_ONLY, **options: Any
+            settings: Settings | None = None,
+            *,
+            origins: Origins = LOCAL_ONLY,
+            challenges: Challenges | None = None,
+            **options: Any,
         ) -> GuardedServer:
             settings = settings or Settings()
             settings = replace(settings, http=replace(settings.http, fastpath=fastpath))
-            app = open_app(services, settings, origins)
+            app = open_app(services, settings, origins, challenges=challenges)
             return await stack.enter_async_context(run_guarded(app, settings, **options))
 
         yield start_one

@@ -10,6 +10,7 @@ from typing import Any
 from aiohttp import web
 
 from config.settings import LimitSettings, Settings
+from entrypoints.http.connection.accepting import ChooseContext
 from entrypoints.http.connection.listener import Listener, open_socket
 from entrypoints.http.connection.runner import create_runner
 
@@ -55,7 +56,11 @@ def with_limits(**limits: Any) -> Settings:
 
 @asynccontextmanager
 async def run_guarded(
-    app: web.Application, settings: Settings, *, context: ssl.SSLContext | None = None
+    app: web.Application,
+    settings: Settings,
+    *,
+    context: ssl.SSLContext | None = None,
+    choose_context: ChooseContext | None = None,
 ) -> AsyncIterator[GuardedServer]:
     """Serve an application on a free port of 127.0.0.1."""
     runner = create_runner(app, settings.http)
@@ -68,6 +73,7 @@ async def run_guarded(
         handshake_seconds=settings.http.limits.header_seconds,
         new_connection=runner.new_connection,
         make_room=runner.close_idle,
+        choose_context=choose_context,
     )
     await listener.start()
     server = GuardedServer(listener, sock.getsockname()[1])

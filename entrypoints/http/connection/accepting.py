@@ -10,7 +10,7 @@ import logging
 import resource
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 _logger = logging.getLogger(__name__)
@@ -38,6 +38,9 @@ BUSY: Final = (
 _LOG_SECONDS: Final = 60.0
 """Minimum interval between two log lines about scarce descriptors."""
 
+ChooseContext = Callable[[socket.socket], Awaitable[ssl.SSLContext | None]]
+"""Returns the TLS context for a new connection, or None for the usual one. Reads nothing for good."""
+
 
 def raise_descriptor_limit() -> None:
     """Raise the soft limit of open files to the hard limit, as Go programs do; forked processes inherit the limit."""
@@ -54,6 +57,7 @@ class Acceptor:
         server: creates the protocol of each connection.
         context: TLS context for new connections; can be replaced at any time.
         handshake_seconds: timeout of a TLS handshake; None means asyncio's default.
+        choose_context: returns the context for a connection by the data that has arrived; None means `context`.
         make_room: closes some idle connections and returns their number.
     """
 
@@ -64,12 +68,14 @@ class Acceptor:
         *,
         context: ssl.SSLContext | None,
         handshake_seconds: float | None,
+        choose_context: ChooseContext | None = None,
         make_room: Callable[[], int],
     ) -> None:
         self.context = context
         self._sock = sock
         self._server = server
         self._handshake_seconds = handshake_seconds
+        self._choose_context = choose_context
         self._close_idle = make_room
         self._loop = asyncio.get_running_loop()
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
@@ -124,6 +130,12 @@ class Acceptor:
             _logger.debug("connection setup failed: %s", error)
 
     async def _begin_tls(self, connection: socket.socket, context: ssl.SSLContext) -> None:
+        if self._choose_context is not None:
+            try:
+                context = await self._choose_context(connection) or context
+            except BaseException:
+                connection.close()
+                raise
         # asyncio closes the socket when the handshake fails; the duplicate is still open for the answer.
         with connection.dup() as plain:
             try:

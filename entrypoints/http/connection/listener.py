@@ -16,7 +16,7 @@ from typing_extensions import override
 
 from config.errors import ConfigError
 from config.settings import HttpNetwork, HttpSettings
-from entrypoints.http.connection.accepting import Acceptor
+from entrypoints.http.connection.accepting import Acceptor, ChooseContext
 
 BACKLOG: Final = 1024
 _TURNS_TO_BEGIN: Final = 2
@@ -144,6 +144,7 @@ class Listener(web.BaseSite):
         handshake_seconds: float = 0,
         new_connection: Callable[[], asyncio.BaseProtocol] | None = None,
         make_room: Callable[[], int] = lambda: 0,
+        choose_context: ChooseContext | None = None,
     ) -> None:
         """Create the server; it does not listen yet.
 
@@ -154,6 +155,7 @@ class Listener(web.BaseSite):
             handshake_seconds: timeout of a TLS handshake; 0 means asyncio's default.
             new_connection: returns the protocol for a connection; None means `runner.server`.
             make_room: closes some idle connections when descriptors are scarce, and returns their number.
+            choose_context: see `Acceptor`.
         """
         super().__init__(runner, ssl_context=context, backlog=BACKLOG)
         self._sock = sock
@@ -165,6 +167,7 @@ class Listener(web.BaseSite):
             context=context,
             handshake_seconds=handshake_seconds or None,
             make_room=make_room,
+            choose_context=choose_context,
         )
 
     @property

@@ -5,6 +5,7 @@ rejected before any client is served with it.
 """
 
 import logging
+import os
 import ssl
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
@@ -14,6 +15,7 @@ from typing import Final
 from config.cipher_suites import DEFAULT_SUITES, OPENSSL_NAMES
 from config.errors import ConfigError
 from config.settings import ClientAuth, TlsSettings, TlsVersion
+from core.ports.certificate_authority import Certificate
 
 _logger = logging.getLogger(__name__)
 
@@ -34,8 +36,12 @@ _STRICTER: Final = {
 """Python's ssl cannot accept a certificate without verifying it, so the stricter mode is used instead."""
 
 
-def build_context(settings: TlsSettings) -> ssl.SSLContext:
+def build_context(settings: TlsSettings, certificate: Certificate | None = None) -> ssl.SSLContext:
     """Return the context of a listener.
+
+    Args:
+        settings: the settings; `certificate` and `key` are not read if a certificate is given.
+        certificate: the certificate to present, instead of the one in the files.
 
     Raises:
         ConfigError: a file is unreadable or invalid; the message is one line and contains no part of a key.
@@ -45,14 +51,17 @@ def build_context(settings: TlsSettings) -> ssl.SSLContext:
     context.set_alpn_protocols(["http/1.1"])
     context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE | ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
     _choose_suites(context, settings)
-    _load_pair(context, settings)
+    if certificate is None:
+        _load_pair(context, settings)
+    else:
+        load_certificate(context, certificate)
     _load_authorities(context, settings)
     return context
 
 
 def files_of(settings: TlsSettings) -> tuple[str, ...]:
     """Return the files from which a context is built."""
-    return (settings.certificate, settings.key, *settings.client_cas)
+    return tuple(path for path in (settings.certificate, settings.key, *settings.client_cas) if path)
 
 
 def limits_of(settings: TlsSettings) -> Iterator[str]:
@@ -66,6 +75,22 @@ def limits_of(settings: TlsSettings) -> Iterator[str]:
         yield "http.tls.clientauth has no effect without http.tls.clientcas"
     if settings.cipher_suites and not _tls12_suites(settings):
         yield "http.tls.ciphersuites names only suites of TLS 1.3, so TLS 1.2 is disabled"
+
+
+def load_certificate(context: ssl.SSLContext, certificate: Certificate) -> None:
+    """Let a context present a certificate that is in memory.
+
+    Raises:
+        ValueError: the certificate or its key is invalid.
+    """
+    # Python's ssl reads certificates from paths only. This file has no name and is never on a disk.
+    with os.fdopen(os.memfd_create("certificate"), "wb") as file:
+        file.write(f"{certificate.key.reveal()}\n{certificate.chain}".encode())
+        file.flush()
+        try:
+            context.load_cert_chain(f"/proc/self/fd/{file.fileno()}", password="")
+        except ssl.SSLError as error:
+            raise ValueError(f"the certificate for {certificate.host} is invalid: {error.reason}") from None
 
 
 def expiry_of(settings: TlsSettings) -> datetime:

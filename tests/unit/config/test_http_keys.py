@@ -24,7 +24,7 @@ TLS = "http: {{tls: {{certificate: c, key: k, {}}}}}\n"
         (TLS.format("clientcas: [a], clientidentity: {from: dns, prefix: '@x:'}"), "and end in a colon"),
         (TLS.format("clientcas: [a], clientidentity: {from: dns, groups: path}"), "must not be path, unless `from` is"),
         (TLS.format("clientcas: [a], clientidentity: {from: dns, header: X}"), "`http.tls.clientidentity.header`"),
-        (TLS.format("letsencrypt: {email: a@b.c}"), "use certbot, or a proxy in front such as Caddy"),
+        (TLS.format("letsencrypt: {hosts: [r.example.com]}"), "cannot be given together with `certificate` and `key`"),
         ("http: {cors: {origins: ['*'], credentials: true}}\n", "cannot be true while `origins` contains `*`"),
         ("http: {cors: {origins: [ui.example]}}\n", "must be an origin such as https://ui.example.com, or `*`"),
         ("http: {cors: {origins: ['https://ui.example/']}}\n", "must be an origin"),

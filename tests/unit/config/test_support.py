@@ -15,7 +15,6 @@ REFUSED = {row.key for row in UNSUPPORTED if row.severity is Severity.REFUSE}
     ("text", "key"),
     [
         ("http: {tls: {certificate: c, key: k}}\n", "http.tls"),
-        ("http: {tls: {letsencrypt: {email: a@b.c}}}\n", "http.tls.letsencrypt"),
         ("proxy: {remoteurl: 'https://registry-1.docker.io'}\n", "proxy.remoteurl"),
     ],
 )

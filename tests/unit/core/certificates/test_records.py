@@ -1,4 +1,4 @@
-"""Stored certificates, keys and attempts: what is read back, and what counts as absent."""
+"""Stored certificates, keys and attempts: objects that are read back, and others that count as absent."""
 
 from datetime import UTC, datetime, timedelta
 

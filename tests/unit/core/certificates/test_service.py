@@ -1,4 +1,4 @@
-"""When certificates are ordered and renewed, by which replica, and what each failure leads to."""
+"""When certificates are ordered and renewed, by which replica, and the result of each failure."""
 
 import asyncio
 from datetime import timedelta
