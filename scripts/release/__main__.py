@@ -60,8 +60,8 @@ class _Release:
         self._step("packages", self._build_packages)
         self._step("chart", self._package_chart)
         self._step("bill of materials", self._write_bill)
-        self._step("image", self._build_image)
         self._step("documentation", self._build_documents)
+        self._step("image", self._build_image)
         self._step("OCI conformance", self._test_conformance)
         self._write_sums()
 
@@ -91,6 +91,13 @@ class _Release:
         document = sbom.bill_of_materials(exported, self._commit, sbom.installed_licences)
         sbom.check(document)
         self._products.append(self._write(f"{self._prefix}.sbom.cdx.json", document))
+
+    def _build_documents(self) -> None:
+        site = self._scratch / "site"
+        # mkdocs writes this time in place of today's.
+        run("scripts/build-docs", site, environment={"SOURCE_DATE_EPOCH": str(self._commit.seconds)})
+        self._products.append(self._target / f"{self._prefix}.docs.tar.gz")
+        archives.pack_folder(site, self._products[-1], seconds=self._commit.seconds)
 
     def _build_image(self) -> None:
         wanted = self._options.platforms.split()
@@ -139,12 +146,6 @@ class _Release:
             tools=_tool_versions(),
         )
         self._products.append(self._write(f"{self._prefix}.provenance.json", document))
-
-    def _build_documents(self) -> None:
-        site = self._scratch / "site"
-        # mkdocs writes this time in place of today's.
-        run("scripts/build-docs", site, environment={"SOURCE_DATE_EPOCH": str(self._commit.seconds)})
-        archives.pack_folder(site, self._target / f"{self._prefix}.docs.tar.gz", seconds=self._commit.seconds)
 
     def _test_conformance(self) -> None:
         project = tomllib.loads((self._source / "pyproject.toml").read_text())["project"]

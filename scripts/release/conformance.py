@@ -5,6 +5,7 @@ to get them again.
 """
 
 import os
+import re
 import shutil
 import subprocess
 import xml.etree.ElementTree as ET
@@ -15,7 +16,7 @@ from typing import Final
 import yaml
 
 from scripts.release.errors import ReleaseError
-from scripts.release.programs import executable
+from scripts.release.programs import ROOT, executable
 from scripts.release.project import NAME, SOURCE
 
 SPECIFICATION: Final = "1.1"
@@ -102,8 +103,19 @@ def make_bundle(results: Path, target: Path, project: Mapping[str, str]) -> None
     }
     (folder / "PRODUCT.yaml").write_text(yaml.safe_dump(product, sort_keys=False, width=1000))
     (folder / "README.md").write_text(
-        _README.format(**project, specification=SPECIFICATION, source=SOURCE, variables=_exports())
+        _README.format(
+            **project, specification=SPECIFICATION, source=SOURCE, suite=suite_commit(), variables=_exports()
+        )
     )
+
+
+def suite_commit() -> str:
+    """Return the commit of the suite that `make tools` installs, which the results do not name."""
+    pinned = (ROOT / "scripts/install-test-tools").read_text()
+    found = re.search(r"distribution-spec/conformance@v\S+-([0-9a-f]{12})$", pinned, re.MULTILINE)
+    if found is None:
+        raise ReleaseError("scripts/install-test-tools does not pin the conformance suite to a commit")
+    return found[1]
 
 
 def _exports() -> str:
@@ -128,6 +140,7 @@ Run the suite in another shell:
 ```shell
 git clone https://github.com/opencontainers/distribution-spec.git
 cd distribution-spec/conformance
+git checkout {suite}
 {variables}
 go run -buildvcs=true .
 ```

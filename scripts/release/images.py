@@ -208,7 +208,7 @@ def archive(host: str, commit: Commit, scratch: Path, target: Path) -> None:
 
 
 def complete_layout(layout: Path, tag: str) -> None:
-    """Put the index of a layout in order, and add the file by which `docker load` finds the image of this machine."""
+    """Put the index of a layout in order, and add the file by which `docker load` finds the first image."""
     path = layout / "index.json"
     index = json.loads(path.read_text())
     # oras lists the referrers in the order in which their copies ended.
@@ -217,8 +217,7 @@ def complete_layout(layout: Path, tag: str) -> None:
     [root] = [entry for entry in index["manifests"] if tag in (entry.get("annotations") or {}).values()]
     document = _blob(layout, root["digest"])
     if "manifests" in document:
-        images = _images_of(document["manifests"])
-        document = _blob(layout, images.get(this_processor()) or next(iter(images.values())))
+        document = _blob(layout, next(iter(_images_of(document["manifests"]).values())))
     loaded = {
         "Config": _blob_name(document["config"]["digest"]),
         "RepoTags": [f"{NAME}:{tag}"],

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from scripts.release import images
+from scripts.release.errors import ReleaseError
 from scripts.release.programs import run
 from scripts.release.project import NAME, Commit
-from tests.support.oci import make_multi_platform_index
+from tests.support.oci import make_image, make_multi_platform_index
 from tests.support.processes import RegistryServer
 from tests.support.registry_client import RegistryClient
 
@@ -87,3 +88,29 @@ def test_archive_holds_the_image_with_its_referrers(
     run("oras", "copy", "--recursive", "--no-tty", "--from-oci-layout", "--to-plain-http", source, copy)
     registry = RegistryClient(server.host)
     assert [len(registry.referrers(f"copy/{NAME}", digest)) for digest in released.values()] == [2, 2, 2]
+
+
+def test_base_image_is_found_with_the_platforms_that_it_has(
+    tool: Callable[[str], str], server: RegistryServer, registry: RegistryClient
+) -> None:
+    tool("oras")
+    index = make_multi_platform_index(2)
+    registry.push("python", "slim", index)
+    found = {image.platform["architecture"]: image.digest for image in index.images}
+    name = f"{server.host}/python"
+
+    base = images.find_base(f"{name}:slim", ["amd64", "arm64", "riscv64"])
+    assert (base.reference, base.images) == (f"{name}@{index.digest}", found)
+    assert images.find_base(base.reference, ["arm64"]).images == {"arm64": found["arm64"]}
+    with pytest.raises(ReleaseError, match="has no image for riscv64"):
+        images.find_base(f"{name}:slim", ["riscv64"])
+
+
+def test_base_image_may_have_a_single_platform(
+    tool: Callable[[str], str], server: RegistryServer, registry: RegistryClient
+) -> None:
+    tool("oras")
+    image = make_image(3)
+    registry.push("single", "slim", image)
+    base = images.find_base(f"{server.host}/single:slim", ["amd64", "arm64"])
+    assert base.images == {"amd64": image.digest}

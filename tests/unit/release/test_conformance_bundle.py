@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from scripts.release.conformance import APIS, DATA, RESULTS, make_bundle, unpassed
+from scripts.release.conformance import APIS, DATA, RESULTS, make_bundle, suite_commit, unpassed
 
 PROJECT = {"name": "sohu-registry", "version": "1.2.3", "description": "A registry: for images."}
 
@@ -51,6 +51,7 @@ def test_description_repeats_every_variable_of_the_run(bundle):
     assert [name for name in names if f"\nexport {name}=true\n" not in text] == []
     assert "\nexport OCI_VERSION=1.1\n" in text
     assert "--branch v1.2.3 " in text
+    assert f"\ngit checkout {suite_commit()}\n" in text
 
 
 def test_failed_and_skipped_tests_are_named(tmp_path):

@@ -3,7 +3,10 @@
 import json
 from hashlib import sha256
 
-from scripts.release.images import complete_layout, this_processor, transport, without_containers
+import pytest
+
+from scripts.release.errors import ReleaseError
+from scripts.release.images import Base, complete_layout, this_processor, transport, without_containers
 
 
 def add(layout, document) -> str:
@@ -32,15 +35,15 @@ def expected(name):
     return [{"Config": f"blobs/sha256/{name}-config", "RepoTags": ["sohu-registry:1.2.3"], "Layers": layers}]
 
 
-def test_docker_loads_the_image_of_this_machine(tmp_path):
+def test_docker_loads_the_first_image(tmp_path):
     (tmp_path / "blobs" / "sha256").mkdir(parents=True)
     entries = [
         {"digest": image(tmp_path, name), "platform": {"os": "linux", "architecture": name}}
-        for name in ("riscv64", this_processor())
+        for name in ("amd64", "arm64")
     ]
     attestation = {"digest": "sha256:none", "platform": {"os": "unknown", "architecture": "unknown"}}
     root = add(tmp_path, {"manifests": [attestation, *entries]})
-    assert complete(tmp_path, root) == expected(this_processor())
+    assert complete(tmp_path, root) == expected("amd64")
 
 
 def test_docker_loads_the_only_image(tmp_path):
@@ -65,3 +68,10 @@ def test_config_of_a_reproducible_image_names_no_container():
         "history": [{"created_by": "COPY", "comment": "FROM base"}],
     }
     assert without_containers(built) == config
+
+
+def test_base_image_has_to_run_on_this_machine():
+    base = Base("registry.example.com/python", "sha256:1", {this_processor(): "sha256:2"})
+    assert base.for_this_machine == "registry.example.com/python@sha256:2"
+    with pytest.raises(ReleaseError, match=f"no image for this machine .linux/{this_processor()}"):
+        _ = Base("registry.example.com/python", "sha256:1", {"other": "sha256:2"}).for_this_machine
