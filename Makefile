@@ -125,8 +125,10 @@ bench: tools ## Measure this registry and Debian's docker-registry side by side:
 	$(BIN)/python -m tests.benchmarks.object_store $(STORE_BENCH_ARGS)
 	$(BIN)/python -m tests.benchmarks.pull_through $(CACHE_BENCH_ARGS)
 
-settings: setup ## Write the JSON Schema and the tables of docs/configuration.md from the declared settings
+settings: setup ## Write the JSON Schema and the reference pages in docs/ from the settings, the parser and the routes
 	$(BIN)/python -m tests.support.configuration_docs
+	$(BIN)/python -m tests.support.reference_pages
+	$(BIN)/python -m tests.support.sizing --write
 
 screenshots: tools ## Write the pictures of the web page that the README shows, docs/pictures
 	$(BIN)/python -m tests.support.screenshots

@@ -1,10 +1,13 @@
 """Pulls over TLS beside distribution: `python -m tests.benchmarks.tls_pulls [NAME=PROGRAM …]`, a table as Markdown.
 
 Ours, Debian's docker-registry and further builds of distribution serve one folder with one certificate; curl pulls a
-blob of 256 MiB over one connection and over four. The rounds are interleaved, the figures are medians.
+blob of 256 MiB over one connection and over four. The rounds are interleaved, the figures are medians. The last rows
+are the cost of a new connection.
 """
 
+import http.client
 import os
+import ssl
 import statistics
 import subprocess
 import sys
@@ -27,6 +30,7 @@ from tests.support.tls_servers import answers_over_tls
 from tests.support.tools import find_tool
 
 ROUNDS = 5
+CONNECTIONS = 2_000
 REPOSITORY = "bench/tls"
 
 
@@ -58,6 +62,7 @@ def main() -> None:
         }
         for connections in (1, 4):
             _measure(servers, digest, connections)
+        _measure_connections(servers)
 
 
 def _measure(servers: dict[str, _TlsServer], digest: str, connections: int) -> None:
@@ -79,6 +84,21 @@ def _measure(servers: dict[str, _TlsServer], digest: str, connections: int) -> N
             f"| TLS, {connections} connections | {name} | {rate:,.0f} MiB/s | "
             f"{statistics.median(costs[name]):.0f} ms CPU | {ratio} |"
         )
+
+
+def _measure_connections(servers: dict[str, _TlsServer]) -> None:
+    """Print the processor time of a new connection with one request; sessions are not resumed."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    for name, server in servers.items():
+        cpu = cpu_seconds(server.pid)
+        for _ in range(CONNECTIONS):
+            connection = http.client.HTTPSConnection("127.0.0.1", server.port, context=context)
+            connection.request("GET", "/v2/")
+            connection.getresponse().read()
+            connection.close()
+        milliseconds = (cpu_seconds(server.pid) - cpu) * 1_000 / CONNECTIONS
+        print(f"| new TLS connection with one request | {name} | | {milliseconds:.2f} ms CPU | |")
 
 
 def _pull(url: str) -> None:

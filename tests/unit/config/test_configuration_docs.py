@@ -1,5 +1,7 @@
 """`docs/configuration.md` describes every key with the texts of the code."""
 
+import re
+
 import pytest
 
 from config.environment import variable_of
@@ -32,3 +34,10 @@ def test_missing_rows_and_sections_are_written() -> None:
 def test_variables_of_the_catalog_are_documented() -> None:
     assert variable_of(("catalog", "mysql", "dsn")) == "SEARCH_BACKEND_MYSQL"
     assert "SEARCH_BACKEND" in DOCUMENT
+
+
+def test_keys_that_most_set_ups_need_exist() -> None:
+    section = DOCUMENT.partition("\n## The keys that most set-ups need\n")[2].partition("\nA file")[0]
+    named = set(re.findall(r"`([a-z0-9.]+)`", section))
+    assert 20 <= len(named) <= 30
+    assert {key for key in named if not any(known.startswith((key, f"{key}[0]")) for known in ROWS)} == set()
