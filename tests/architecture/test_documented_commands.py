@@ -20,7 +20,8 @@ from tests.support.tools import REPOSITORY_ROOT
 BLOCKS: Final = [block for page in pages() for block in blocks(page)]
 TARGETS: Final = set(re.findall(r"^([a-z-]+):", (REPOSITORY_ROOT / "Makefile").read_text(), re.MULTILINE))
 SECTIONS: Final = RootSchema.keys().keys()
-STORAGE: Final = {"filesystem": {"rootdirectory": "/var/lib/registry"}}
+FOLDER: Final = {"filesystem": {"rootdirectory": "/var/lib/registry"}}
+S3: Final = {"s3": {"bucket": "images", "region": "eu-central-1"}}
 # Variables of deploy/compose and of Kubernetes, and those of the remote sides of a copy, name no key.
 OTHER_VARIABLES: Final = {"REGISTRY_PORT", "REGISTRY_IMAGE", "REGISTRY_VERSION", "REGISTRY_SERVICE_HOST", PATH_VARIABLE}
 REMOTE: Final = {f"{side.prefix}{name}" for side in Side for name in ("USERNAME", "PASSWORD", "PASSWORD_FILE")}
@@ -98,7 +99,8 @@ def configurations() -> Iterator[Any]:
 @pytest.mark.parametrize("document", list(configurations()))
 def test_configuration_loads_without_a_warning(document: dict[str, Any], tmp_path) -> None:
     if not {"filesystem", "s3", "scs", "inmemory"} & document["storage"].keys():
-        document["storage"] = {**document["storage"], **STORAGE}
+        # Middleware of the storage is for object stores.
+        document["storage"] = {**document["storage"], **(S3 if "middleware" in document else FOLDER)}
     path = tmp_path / "config.yml"
     path.write_text(yaml.safe_dump(document))
     assert load(str(path), environ={}).warnings == ()
