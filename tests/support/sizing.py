@@ -1,4 +1,4 @@
-"""The arithmetic of `docs/sizing.md`: what one roll-out of an image asks of the registry and of its store.
+"""The arithmetic of `docs/sizing.md`: the load of a roll-out on the registry and on its store.
 
 The costs are read from `docs/performance.md`, and the tables of the page are computed from them (`make settings`).
 `python -m tests.support.sizing --nodes 5000 --image 800 --layers 12 --seconds 600` computes another roll-out.
@@ -59,7 +59,7 @@ class Machine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What a roll-out needs."""
+    """The needs of a roll-out."""
 
     requests_per_second: float
     store_requests_per_second: float
@@ -109,7 +109,7 @@ def _cell(text: str, row: str, number: int) -> float:
 
 
 def plan(costs: Costs, rollout: Rollout, machine: Machine) -> Plan:
-    """Return what a roll-out needs, with redirects to the store and without."""
+    """Return the needs of a roll-out, with redirects to the store and without."""
     blobs = rollout.layers + 1  # and the configuration
     pulls_per_second = rollout.nodes / rollout.seconds
     questions = costs.tag + (MANIFESTS - 1) * costs.digest + CONNECTIONS * costs.connection
