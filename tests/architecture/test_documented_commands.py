@@ -22,8 +22,9 @@ TARGETS: Final = set(re.findall(r"^([a-z-]+):", (REPOSITORY_ROOT / "Makefile").r
 SECTIONS: Final = RootSchema.keys().keys()
 FOLDER: Final = {"filesystem": {"rootdirectory": "/var/lib/registry"}}
 S3: Final = {"s3": {"bucket": "images", "region": "eu-central-1"}}
-# Variables of deploy/compose and of Kubernetes, and those of the remote sides of a copy, name no key.
-OTHER_VARIABLES: Final = {"REGISTRY_PORT", "REGISTRY_IMAGE", "REGISTRY_VERSION", "REGISTRY_SERVICE_HOST", PATH_VARIABLE}
+# Variables of deploy/compose, of Kubernetes and of clients, and those of the remote sides of a copy, name no key.
+OTHER_VARIABLES = {"REGISTRY_PORT", "REGISTRY_IMAGE", "REGISTRY_VERSION", "REGISTRY_SERVICE_HOST"}
+OTHER_VARIABLES |= {"REGISTRY_TOKEN", PATH_VARIABLE}
 REMOTE: Final = {f"{side.prefix}{name}" for side in Side for name in ("USERNAME", "PASSWORD", "PASSWORD_FILE")}
 
 
