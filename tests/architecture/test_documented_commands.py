@@ -104,7 +104,7 @@ def test_configuration_loads_without_a_warning(document: dict[str, Any], tmp_pat
         document["storage"] = {**document["storage"], **(S3 if "middleware" in document else FOLDER)}
     path = tmp_path / "config.yml"
     path.write_text(yaml.safe_dump(document))
-    assert load(str(path), environ={}).warnings == ()
+    assert load(str(path), environ={"REGISTRY_HTTP_SECRET": "a secret of the environment"}).warnings == ()
 
 
 @pytest.mark.parametrize("page", pages(), ids=name_of)
