@@ -11,12 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from scripts.release import archives, conformance, images, provenance, sbom
+from scripts.release import archives, conformance, images, packages, provenance, sbom
 from scripts.release.errors import ReleaseError
 from scripts.release.programs import ROOT, run
 from scripts.release.project import NAME, Commit, export, released_commit
 from scripts.release.server import registry
 
+DISTRIBUTION_FOLDER: Final = ROOT / "dist"
 DEFAULT_BASE: Final = "docker.io/library/python:3.11-slim"
 
 
@@ -41,19 +42,18 @@ def _parser() -> argparse.ArgumentParser:
 
 
 class _Release:
-    """One run: each step writes to dist/."""
+    """One run: each step writes files, which come into dist/ together."""
 
     def __init__(self, commit: Commit, scratch: Path, options: argparse.Namespace) -> None:
         self._commit = commit
         self._scratch = scratch
         self._options = options
         self._source = scratch / "source"
-        self._target = ROOT / "dist"
+        self._target = scratch / "dist"
         self._prefix = f"{NAME}-{commit.version}"
         self._products: list[Path] = []
 
     def make(self) -> None:
-        shutil.rmtree(self._target, ignore_errors=True)
         self._target.mkdir()
         self._source.mkdir()
         export(self._source)
@@ -64,6 +64,10 @@ class _Release:
         self._step("image", self._build_image)
         self._step("OCI conformance", self._test_conformance)
         self._write_sums()
+        # A release that fails leaves the files of the last one.
+        if DISTRIBUTION_FOLDER.exists():
+            shutil.rmtree(DISTRIBUTION_FOLDER)
+        shutil.copytree(self._target, DISTRIBUTION_FOLDER)
 
     @staticmethod
     def _step(name: str, step: Callable[[], None]) -> None:
@@ -72,19 +76,12 @@ class _Release:
         print(f"release: {name}: {time.monotonic() - started:.0f} s", flush=True)
 
     def _build_packages(self) -> None:
-        # Offline: the pinned uv carries the build backend.
-        built = self._scratch / "packages"
-        options = ("--quiet", "--offline", "--python", sys.executable, "--out-dir", built)
-        run("uv", "build", "--wheel", "--sdist", *options, self._source)
-        for path in sorted(built.glob("sohu_registry-*")):
-            self._keep(path)
+        self._products += packages.build_packages(self._source, self._target)
 
     def _package_chart(self) -> None:
         made = self._scratch / "chart"
-        run("helm", "package", self._source / "deploy/helm/registry", "--destination", made)
-        package = made / f"registry-{self._commit.version}.tgz"
-        archives.repack(package, self._target / package.name, seconds=self._commit.seconds)
-        self._products.append(self._target / package.name)
+        made.mkdir()
+        self._products.append(packages.package_chart(self._source, self._commit, made, self._target))
 
     def _write_bill(self) -> None:
         exported = sbom.exported_packages(self._source)
@@ -162,10 +159,6 @@ class _Release:
         (self._target / "SHA256SUMS").write_text("".join(lines))
         for path, line in zip(paths, lines, strict=True):
             print(f"{line[:12]}… {path.stat().st_size:>12,} {path.name}")
-
-    def _keep(self, path: Path) -> None:
-        shutil.copyfile(path, self._target / path.name)
-        self._products.append(self._target / path.name)
 
     def _write(self, name: str, document: dict[str, Any]) -> Path:
         path = self._target / name

@@ -10,11 +10,13 @@ import pytest
 
 from scripts.release import images
 from scripts.release.errors import ReleaseError
+from scripts.release.packages import build_packages, package_chart
 from scripts.release.programs import run
-from scripts.release.project import NAME, Commit
+from scripts.release.project import NAME, Commit, export, read_version
 from tests.support.oci import make_image, make_multi_platform_index
 from tests.support.processes import RegistryServer
 from tests.support.registry_client import RegistryClient
+from tests.support.tools import REPOSITORY_ROOT
 
 pytestmark = pytest.mark.e2e
 
@@ -114,3 +116,23 @@ def test_base_image_may_have_a_single_platform(
     registry.push("single", "slim", image)
     base = images.find_base(f"{server.host}/single:slim", ["amd64", "arm64"])
     assert base.images == {"amd64": image.digest}
+
+
+def test_two_builds_of_one_commit_make_equal_packages_and_charts(tool: Callable[[str], str], tmp_path: Path) -> None:
+    tool("helm")
+    made: list[dict[str, bytes]] = []
+    for name in ("first", "second"):
+        source, target, scratch = (tmp_path / name / part for part in ("source", "target", "scratch"))
+        for folder in (source, target, scratch):
+            folder.mkdir(parents=True)
+        export(source)
+        paths = [*build_packages(source, target), package_chart(source, COMMIT, scratch, target)]
+        made.append({path.name: path.read_bytes() for path in paths})
+    version = read_version((REPOSITORY_ROOT / "pyproject.toml").read_text())
+    expected = {
+        f"sohu_registry-{version}-py3-none-any.whl",
+        f"sohu_registry-{version}.tar.gz",
+        f"registry-{version}.tgz",
+    }
+    assert made[0].keys() == expected
+    assert [name for name in made[0] if made[0][name] != made[1][name]] == []
