@@ -200,6 +200,18 @@ async def test_challenge_is_answered_by_a_certificate_with_the_hash(server, cont
     assert extension.value.public_bytes() == b"\x04\x20" + digest
 
 
+async def test_challenge_opens_no_way_around_client_certificates(server, answers):
+    answers.current = ANSWER
+    reader, writer = await asyncio.open_connection(
+        "127.0.0.1", server.port, ssl=inspecting("acme-tls/1"), server_hostname="a.example.com"
+    )
+    assert writer.get_extra_info("ssl_object").selected_alpn_protocol() == "acme-tls/1"
+    with suppress(ConnectionError):
+        writer.write(REQUEST)
+        assert await reader.read() == b""
+    writer.close()
+
+
 async def test_challenge_for_another_host_is_refused(server, answers):
     answers.current = ANSWER
     for name in ("b.example.com", ""):

@@ -13,6 +13,8 @@ import ssl
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from typing_extensions import override
+
 _logger = logging.getLogger(__name__)
 
 _SCARCE: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -39,7 +41,10 @@ _LOG_SECONDS: Final = 60.0
 """Minimum interval between two log lines about scarce descriptors."""
 
 ChooseContext = Callable[[socket.socket], Awaitable[ssl.SSLContext | None]]
-"""Returns the TLS context for a new connection, or None for the usual one. Reads nothing for good."""
+"""Returns the context of a TLS connection that ends after its handshake, or None for the usual context.
+
+Reads nothing for good.
+"""
 
 
 def raise_descriptor_limit() -> None:
@@ -47,6 +52,14 @@ def raise_descriptor_limit() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+class _Ending(asyncio.Protocol):
+    """A connection that ends with its handshake, as RFC 8737 requires of challenges."""
+
+    @override
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport.close()
 
 
 class Acceptor:
@@ -57,7 +70,8 @@ class Acceptor:
         server: creates the protocol of each connection.
         context: TLS context for new connections; can be replaced at any time.
         handshake_seconds: timeout of a TLS handshake; None means asyncio's default.
-        choose_context: returns the context for a connection by the data that has arrived; None means `context`.
+        choose_context: returns the context of a connection that ends after its handshake, by the data that has
+            arrived; None means `context`.
         make_room: closes some idle connections and returns their number.
     """
 
@@ -130,17 +144,21 @@ class Acceptor:
             _logger.debug("connection setup failed: %s", error)
 
     async def _begin_tls(self, connection: socket.socket, context: ssl.SSLContext) -> None:
+        server = self._server
         if self._choose_context is not None:
             try:
-                context = await self._choose_context(connection) or context
+                chosen = await self._choose_context(connection)
             except BaseException:
                 connection.close()
                 raise
+            if chosen is not None:
+                # No request may arrive on it: the context asks for no client certificate.
+                context, server = chosen, _Ending
         # asyncio closes the socket when the handshake fails; the duplicate is still open for the answer.
         with connection.dup() as plain:
             try:
                 await self._loop.connect_accepted_socket(
-                    self._server, connection, ssl=context, ssl_handshake_timeout=self._handshake_seconds
+                    server, connection, ssl=context, ssl_handshake_timeout=self._handshake_seconds
                 )
             except ssl.SSLError as error:
                 if error.reason == "HTTP_REQUEST":
