@@ -15,12 +15,16 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
+from config.settings import TlsSettings
+from core.certificates.service import Certificates
 from core.diagnosis import Diagnosis
 from entrypoints.doctor.context import DoctorContext
 from entrypoints.doctor.findings import failure, ok, skipped, warning
 
 _EXPIRES_SOON: Final = timedelta(days=21)
 """Let's Encrypt clients renew 30 days before expiry; a certificate this close to expiry was not renewed in time."""
+_RENEWAL_PATIENCE: Final = 0.25
+"""The share of the time between the first attempt to renew and the end after which a renewal is late."""
 _CONNECT_SECONDS: Final = 10.0
 _HTTPS: Final = 443
 _EXPIRED: Final = 10
@@ -30,18 +34,40 @@ _WRONG_NAME: Final = frozenset({62, 64})
 
 
 async def check_certificates(doctor: DoctorContext) -> AsyncIterator[Diagnosis]:
-    """Connect to the public address as a client does, and check the files of `http.tls`."""
+    """Connect to the public address as a client does, and check the certificates of `http.tls`."""
     if doctor.public is not None and doctor.public.is_https:
         parts = urlsplit(doctor.public.url)
         async for diagnosis in _shown(doctor, parts.hostname or "", parts.port or _HTTPS):
             yield diagnosis
     tls = doctor.loaded.settings.http.tls
-    if tls is not None and tls.certificate:
-        for diagnosis in await asyncio.to_thread(_files, doctor, tls.certificate, tls.key):
+    if tls is not None:
+        for diagnosis in await asyncio.to_thread(_configured, doctor, tls):
             yield diagnosis
-        for path in tls.client_cas:
-            for diagnosis in await asyncio.to_thread(_authorities, doctor, path):
-                yield diagnosis
+    if doctor.application.certificates is not None:
+        async for diagnosis in _stored(doctor.application.certificates, doctor.application.now()):
+            yield diagnosis
+
+
+def _configured(doctor: DoctorContext, tls: TlsSettings) -> Sequence[Diagnosis]:
+    found = [*_files(doctor, tls.certificate, tls.key)] if tls.certificate else []
+    for path in tls.client_cas:
+        found += _authorities(doctor, path)
+    return found
+
+
+async def _stored(certificates: Certificates, now: datetime) -> AsyncIterator[Diagnosis]:
+    await certificates.refresh()
+    for host in certificates.hosts:
+        check, held = f"certificate: {host} from the ACME server", certificates.held.get(host)
+        if held is None:
+            yield failure(check, "not in the store", "read the log of the servers, which names the reason")
+        elif held.ends_at <= now:
+            yield failure(check, f"expired at {held.ends_at:%Y-%m-%d %H:%M} UTC", "read the log of the servers")
+        elif held.renews_at + (held.ends_at - held.renews_at) * _RENEWAL_PATIENCE < now:
+            text = f"{(held.ends_at - now).days} days left, not renewed since {held.renews_at:%Y-%m-%d}"
+            yield warning(check, text, "read the log of the servers, which names the reason")
+        else:
+            yield ok(check, f"{(held.ends_at - now).days} days left, renewed from {held.renews_at:%Y-%m-%d} on")
 
 
 async def _shown(doctor: DoctorContext, host: str, port: int) -> AsyncIterator[Diagnosis]:

@@ -11,7 +11,7 @@ from config.errors import ConfigError
 from config.settings import Settings
 from entrypoints.http.connection.certificates import self_signed
 from entrypoints.http.connection.listener import Listener
-from entrypoints.http.connection.tls import build_context, expiry_of, files_of, limits_of, log_expiry
+from entrypoints.http.connection.tls import build_context, expiry_of, files_of, limits_of, log_expiry, require_file
 
 _logger = logging.getLogger(__name__)
 
@@ -29,6 +29,8 @@ def first_context(settings: Settings) -> ssl.SSLContext | None:
     for line in limits_of(tls):
         _logger.warning("configuration: %s", line)
     if tls.lets_encrypt is not None:
+        if tls.lets_encrypt.ca:
+            require_file("letsencrypt.ca", tls.lets_encrypt.ca)
         # Each process builds its own contexts.
         return None
     log_expiry(tls, utc_now)

@@ -61,7 +61,7 @@ class Pebble(ServerProcess):
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         port, self._management_port = free_port(), free_port()
-        self.http_port = http_port
+        self.tls_port, self.http_port = tls_port, http_port
         pair = Authority(folder, "pebble-authority").issue("pebble")
         self.ca = pair.authority
         """The authority that signs the server's own certificate."""

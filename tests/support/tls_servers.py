@@ -55,6 +55,14 @@ class TlsRegistryServer(RegistryServer):
         return answers_over_tls(self.port, ip=self._ip)
 
 
+class AcmeRegistryServer(RegistryServer):
+    """Our registry with certificates from an ACME server; it answers before it has one."""
+
+    @override
+    def answers(self) -> bool:
+        return answers_over_tls(self.port)
+
+
 class UnixRegistryServer(RegistryServer):
     """Our registry on a Unix socket."""
 

@@ -132,8 +132,8 @@ def _choose_suites(context: ssl.SSLContext, settings: TlsSettings) -> None:
 def _load_pair(context: ssl.SSLContext, settings: TlsSettings) -> None:
     from cryptography import x509  # noqa: PLC0415
 
-    certificate = _require_file("certificate", settings.certificate)
-    _require_file("key", settings.key)
+    certificate = require_file("certificate", settings.certificate)
+    require_file("key", settings.key)
     try:
         x509.load_pem_x509_certificate(certificate)
     except ValueError:
@@ -152,7 +152,7 @@ def _load_pair(context: ssl.SSLContext, settings: TlsSettings) -> None:
 
 def _load_authorities(context: ssl.SSLContext, settings: TlsSettings) -> None:
     for path in settings.client_cas:
-        content = _require_file("clientcas", path)
+        content = require_file("clientcas", path)
         try:
             context.load_verify_locations(cadata=content.decode("ascii", "replace"))
         except (ssl.SSLError, ValueError):
@@ -161,7 +161,12 @@ def _load_authorities(context: ssl.SSLContext, settings: TlsSettings) -> None:
         context.verify_mode = _VERIFY_MODES[settings.client_auth]
 
 
-def _require_file(key: str, path: str) -> bytes:
+def require_file(key: str, path: str) -> bytes:
+    """Return the content of a file that a key of `http.tls` names.
+
+    Raises:
+        ConfigError: the file cannot be read.
+    """
     try:
         return Path(path).read_bytes()
     except (OSError, ValueError) as error:

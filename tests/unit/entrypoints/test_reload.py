@@ -159,3 +159,17 @@ async def test_keys_that_need_a_restart_are_named(
         "these keys take effect at the next start: "
         "http.addr, http.secret, http.tls, storage.filesystem.rootdirectory, storage.inmemory"
     )
+
+
+async def test_names_of_certificates_need_a_restart(
+    running: Reloader, path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(
+        path,
+        "version: 0.1\nstorage: {inmemory: {}}\n"
+        "http: {secret: sixteen_bytes_or_more, tls: {minimumtls: tls1.3, letsencrypt: {hosts: [r.example.com]}}}\n",
+    )
+    await until(lambda: any("next start" in record.message for record in caplog.records))
+    [line] = [record.message for record in caplog.records if "next start" in record.message]
+    assert "http.tls.letsencrypt.hosts" in line
+    assert "minimumtls" not in line
