@@ -319,9 +319,9 @@ class Supervisor:
             process, status = os.waitpid(-1, os.WNOHANG)
             if process == 0:
                 return
-            self._bury(self._children.pop(process), os.waitstatus_to_exitcode(status))
+            self._note_end(self._children.pop(process), os.waitstatus_to_exitcode(status))
 
-    def _bury(self, child: _Child, code: int) -> None:
+    def _note_end(self, child: _Child, code: int) -> None:
         for each in (child, *self._children.values()):
             each.listen(time.monotonic())
             self._has_served |= each.is_ready

@@ -85,7 +85,7 @@ def test_replay_of_all_of_an_endpoint(config_file: str, capsys: pytest.CaptureFi
 
 
 def test_replay_of_many(config_file: str, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    async def bury_many() -> None:
+    async def give_up_many() -> None:
         place = tmp_path / ("outbox" if (tmp_path / "outbox").exists() else "data")
         async with FilesystemBlobStorage(str(place)) as storage:
             outbox = Outbox(storage, process="q", now=lambda: datetime.now(UTC))
@@ -94,7 +94,7 @@ def test_replay_of_many(config_file: str, capsys: pytest.CaptureFixture[str], tm
             await outbox.give_up("three", await outbox.read("three", batch), reason="x")
             await outbox.settle("three", [batch])
 
-    asyncio.run(bury_many())
+    asyncio.run(give_up_many())
     assert run(capsys, "replay", config_file, "--all", "--endpoint", "three") == (ExitCode.OK, "250 replayed\n")
     expected = [f"three-{number}" for number in range(250)]
     assert ids(capsys, config_file, "--queued", "--endpoint", "three") == expected
