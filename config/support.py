@@ -36,14 +36,22 @@ class Unsupported:
 
 UNSUPPORTED: Final = (
     Unsupported("storage.azure", Severity.REFUSE, "use s3, scs or filesystem"),
-    Unsupported(
-        "storage.gcs",
-        Severity.REFUSE,
-        "use s3 with Google's endpoint storage.googleapis.com",
-    ),
-    Unsupported("storage.oss", Severity.REFUSE, "use s3 with the S3 endpoint of OSS"),
     Unsupported("storage.rados", Severity.REFUSE, "use s3 with Ceph's RADOS gateway"),
-    Unsupported("storage.swift", Severity.REFUSE, "use s3 with Swift's S3 middleware"),
+    *(
+        Unsupported(f"storage.gcs.{key}", Severity.NOTE, "remove it; the HMAC key in accesskey and secretkey is used")
+        for key in ("keyfile", "credentials")
+    ),
+    *(
+        Unsupported(f"storage.swift.{key}", Severity.NOTE, "remove it; ec2accesskey and ec2secretkey are used")
+        for key in (
+            *("username", "password", "authurl", "authversion", "tenant", "tenantid", "tenantdomain"),
+            *("tenantdomainid", "domain", "domainid", "trustid", "region", "endpointtype"),
+        )
+    ),
+    *(
+        Unsupported(f"storage.swift.{key}", Severity.NOTE, "remove it; redirects are signed with ec2secretkey")
+        for key in ("secretkey", "accesskey", "tempurlcontainerkey", "tempurlmethods")
+    ),
     Unsupported("middleware.registry", Severity.WARN, "remove it; distribution includes no such middleware either"),
     Unsupported("middleware.repository", Severity.WARN, "remove it; distribution includes no such middleware either"),
     *(
@@ -68,8 +76,18 @@ UNSUPPORTED: Final = (
         "remove it; certificates are kept in the store, encrypted with a key derived from http.secret",
     ),
     Unsupported("log.hooks", Severity.WARN, "send e-mails from the system that collects the logs"),
-    Unsupported("reporting.bugsnag", Severity.WARN, "read the errors in the log"),
-    Unsupported("reporting.newrelic", Severity.WARN, "use http.debug.prometheus, or measure at a proxy in front"),
+    Unsupported(
+        "reporting.bugsnag",
+        Severity.WARN,
+        "collect the errors from the log (log.formatter: json), or send traces by OpenTelemetry "
+        "(OTEL_EXPORTER_OTLP_ENDPOINT)",
+    ),
+    Unsupported(
+        "reporting.newrelic",
+        Severity.WARN,
+        "scrape the metrics (http.debug.prometheus), or send traces by OpenTelemetry, which New Relic accepts "
+        "(OTEL_EXPORTER_OTLP_ENDPOINT)",
+    ),
     Unsupported("compatibility.schema1", Severity.WARN, "push images in schema 2 or OCI format"),
     Unsupported("policy.repository.classes", Severity.WARN, "remove it; the registry accepts all classes of content"),
 )

@@ -62,11 +62,12 @@ async def require_content(application: "StoreApplication") -> None:
 
 def _place(settings: Settings) -> str:
     storage = settings.storage
+    if (bucket := storage.bucket) is not None:
+        name = "container" if storage.kind is StorageKind.SWIFT else "bucket"
+        return f"storage.{storage.kind}.{name} ({bucket.bucket}, rootdirectory {bucket.root_directory or '/'})"
     match storage.kind:
         case StorageKind.FILESYSTEM:
             return f"storage.filesystem.rootdirectory ({storage.filesystem.root_directory})"
-        case StorageKind.S3:
-            return f"storage.s3.bucket ({storage.s3.bucket}, rootdirectory {storage.s3.root_directory or '/'})"
         case StorageKind.SCS:
             return f"storage.scs.bucket ({storage.scs.bucket})"
         case _:

@@ -35,6 +35,7 @@ from config.container.storages import (
     mysql_address,
     mysql_catalog_index,
     observed_blob_storage,
+    preset_blob_storage,
     s3_blob_storage,
     scs_blob_storage,
 )
@@ -67,6 +68,7 @@ class Adapters(DeclarativeContainer):
     metrics = observers.provided.metrics
     tracer = observers.provided.tracer
 
+    preset_storage = Singleton(preset_blob_storage, settings.provided.storage)
     plain_blob_storage: Provider[StagingStorage] = Selector(
         settings.provided.storage.kind,
         inmemory=Singleton(InMemoryBlobStorage, now=now),
@@ -79,6 +81,9 @@ class Adapters(DeclarativeContainer):
         ),
         s3=Singleton(s3_blob_storage, settings.provided.storage.s3),
         scs=Singleton(scs_blob_storage, settings.provided.storage.scs),
+        gcs=preset_storage,
+        oss=preset_storage,
+        swift=preset_storage,
     )
     blob_storage = Singleton(observed_blob_storage, plain_blob_storage, metrics, tracer)
     redirector = Singleton(make_redirector, settings, blob_storage)

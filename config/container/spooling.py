@@ -63,11 +63,8 @@ def _give_to_owner(folder: Path) -> None:
 def _identity(settings: Settings) -> str:
     """Return a text that differs between two servers of one user on one machine."""
     storage = settings.storage
-    match storage.kind:
-        case StorageKind.S3:
-            place = f"{storage.s3.region_endpoint} {storage.s3.bucket} {storage.s3.root_directory}"
-        case StorageKind.SCS:
-            place = f"{storage.scs.bucket}"
-        case _:
-            place = ""
+    if (bucket := storage.bucket) is not None:
+        place = f"{bucket.region_endpoint} {bucket.bucket} {bucket.root_directory}"
+    else:
+        place = storage.scs.bucket if storage.kind is StorageKind.SCS else ""
     return f"{storage.kind} {place} {settings.http.addr}"

@@ -10,13 +10,13 @@ from adapters.blob_storage.scs import ScsOptions
 from adapters.catalog_index.go_dsn import DsnInvalidError, MySqlAddress, parse_go_dsn
 from adapters.metrics.storage import storage_observer
 from config.errors import ConfigError
-from config.settings import Secret
+from config.settings import Secret, StorageKind, StorageSettings
 from core.ports.catalog_index import CatalogIndex
 from core.ports.metrics import Metrics
 from core.ports.staging import StagingStorage
 from core.ports.tracing import StorageObserver, Tracer
 
-# The next three functions import large modules only when needed: the SDK of object stores takes longer to import than
+# The next four functions import large modules only when needed: the SDK of object stores takes longer to import than
 # everything else together, and 25 MB of memory.
 
 
@@ -25,6 +25,18 @@ def s3_blob_storage(options: S3Options) -> StagingStorage:
     from adapters.blob_storage.s3.storage import S3BlobStorage  # noqa: PLC0415
 
     return S3BlobStorage(options)
+
+
+def preset_blob_storage(settings: StorageSettings) -> StagingStorage:
+    """Return the S3 adapter for a store of another vendor, which lacks some of S3."""
+    from adapters.blob_storage.s3.presets import dialects  # noqa: PLC0415
+    from adapters.blob_storage.s3.storage import S3BlobStorage  # noqa: PLC0415
+
+    known = {StorageKind.GCS: dialects.GCS, StorageKind.OSS: dialects.OSS, StorageKind.SWIFT: dialects.SWIFT}
+    bucket = settings.bucket
+    if bucket is None:
+        raise AssertionError(f"{settings.kind} has no bucket")
+    return S3BlobStorage(bucket, dialect=known[settings.kind])
 
 
 def scs_blob_storage(options: ScsOptions) -> StagingStorage:

@@ -205,7 +205,7 @@ class MiddlewareEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MiddlewareSettings:
-    """Middlewares in the order of wrapping: a later one changes what the earlier ones name."""
+    """Middlewares in the order of wrapping: a later one changes the URLs of the earlier ones."""
 
     registry: tuple[MiddlewareEntry, ...] = setting("registry", "Middlewares of the registry.", ())
     repository: tuple[MiddlewareEntry, ...] = setting("repository", "Middlewares of each repository.", ())

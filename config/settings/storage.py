@@ -5,6 +5,7 @@ from enum import StrEnum
 from typing import Any, ClassVar, Final
 
 from adapters.blob_storage.s3.options import S3Options
+from adapters.blob_storage.s3.presets import GcsOptions, OssOptions, SwiftOptions
 from adapters.blob_storage.scs.options import ScsOptions
 from config.tree import Section
 from core.model.setting import Group, OldKey, SettingInvalidError, Unused, setting
@@ -21,9 +22,12 @@ class StorageKind(StrEnum):
     INMEMORY = "inmemory"
     SCS = "scs"
     S3 = "s3"
+    GCS = "gcs"
+    OSS = "oss"
+    SWIFT = "swift"
 
 
-_FOREIGN_DRIVERS: Final = ("azure", "gcs", "oss", "rados", "swift")
+_FOREIGN_DRIVERS: Final = ("azure", "rados")
 NO_DRIVER: Final = f"selects no driver: give one of {', '.join(StorageKind)} here, or in REGISTRY_STORAGE"
 
 
@@ -138,11 +142,11 @@ class StorageSettings:
     s3: S3Options = setting("s3", "Images in an S3 bucket.", S3Options(), may_be_empty=True)
     s3aws: ClassVar = OldKey("s3aws", "Old spelling of `s3`.", S3Options, replaced_by="s3", may_be_empty=True)
     s3goamz: ClassVar = OldKey("s3goamz", "Old spelling of `s3`.", S3Options, replaced_by="s3", may_be_empty=True)
+    gcs: GcsOptions = setting("gcs", "Images in Google Cloud Storage.", GcsOptions(), may_be_empty=True)
+    oss: OssOptions = setting("oss", "Images in Aliyun OSS.", OssOptions(), may_be_empty=True)
+    swift: SwiftOptions = setting("swift", "Images in OpenStack Swift.", SwiftOptions(), may_be_empty=True)
     azure: ClassVar = Unused("azure", "Images in Azure Blob Storage.")
-    gcs: ClassVar = Unused("gcs", "Images in Google Cloud Storage.")
-    oss: ClassVar = Unused("oss", "Images in Aliyun OSS.")
     rados: ClassVar = Unused("rados", "Images in Ceph.")
-    swift: ClassVar = Unused("swift", "Images in OpenStack Swift.")
     delete: ClassVar = Group("delete", "Deletion.")
     delete_enabled: bool = setting("delete.enabled", "Whether manifests, tags and blobs may be deleted.", default=True)
     trash: ClassVar = Group("trash", "The trash, which keeps deleted and collected content for a time.")
@@ -201,6 +205,21 @@ class StorageSettings:
         "Whether the registry collects garbage and removes abandoned uploads while it is read-only.",
         default=True,
     )
+
+    @property
+    def bucket(self) -> S3Options | None:
+        """The bucket of a store that speaks S3, None for any other store."""
+        match self.kind:
+            case StorageKind.S3:
+                return self.s3
+            case StorageKind.GCS:
+                return self.gcs.as_s3()
+            case StorageKind.OSS:
+                return self.oss.as_s3()
+            case StorageKind.SWIFT:
+                return self.swift.as_s3()
+            case _:
+                return None
 
     @staticmethod
     def check_section(section: Section) -> None:

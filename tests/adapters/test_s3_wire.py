@@ -300,7 +300,7 @@ async def test_answer_that_is_no_range_is_an_error(status, content_range, offset
 
     async def call(_operation, **_):
         told = {"ContentRange": content_range} if content_range else {}
-        return {"ResponseMetadata": {"HTTPStatusCode": status}, "Body": body, "ContentLength": 2, **told}
+        return {"ResponseMetadata": {"HTTPStatusCode": status}, "Body": body, "ContentLength": 20, **told}
 
     store: Any = SimpleNamespace(call=call, dialect=S3)
     with pytest.raises(StorageUnavailableError, match="range"):

@@ -25,6 +25,7 @@ LEFT_OUT = {
     "configuration.md": {
         "Where it listens",
         "Browser pages",
+        "Google, Aliyun and OpenStack",
         "Redirects to another server",
         "Limits",
         "The fast path",
@@ -32,6 +33,7 @@ LEFT_OUT = {
         "Not supported by this version",
         "Keys / *",
     },
+    "migration.md": {"A configuration file of distribution", "A configuration file of distribution / *"},
     "pull-through-cache.md": {"Behaviour / *"},
     "web-page.md": {"For developers"},
 }

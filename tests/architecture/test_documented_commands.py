@@ -12,6 +12,7 @@ from config.environment import PATH_VARIABLE, Side
 from config.loader import load
 from config.schema.base import resolve_in
 from config.schema.root import RootSchema
+from config.settings import StorageKind
 from entrypoints.commands import NAMES
 from entrypoints.commands.program import make_parser
 from tests.support.document_blocks import SHELL, Block, blocks, commands, inline_code, name_of, pages, registry_words
@@ -99,7 +100,7 @@ def configurations() -> Iterator[Any]:
 
 @pytest.mark.parametrize("document", list(configurations()))
 def test_configuration_loads_without_a_warning(document: dict[str, Any], tmp_path) -> None:
-    if not {"filesystem", "s3", "scs", "inmemory"} & document["storage"].keys():
+    if not set(StorageKind) & document["storage"].keys():
         # Middleware of the storage is for object stores.
         document["storage"] = {**document["storage"], **(S3 if "middleware" in document else FOLDER)}
     path = tmp_path / "config.yml"

@@ -1,4 +1,4 @@
-"""Tables of `docs/configuration.md`: one row for each key that a setting declares.
+"""Tables of `docs/configuration.md`: one row for each key that a setting declares; keys without effect in migration.md.
 
 Run as a program, this module writes the tables and the JSON Schema (`make settings`).
 """
@@ -18,12 +18,19 @@ from config.schema.key import Key
 from config.schema.root import RootSchema
 from config.schema.scalars import Bool, Choice, Duration, Integer, SecretText, Size, SpaceOnDisk, Text, WebUrl
 from config.settings import Secret
-from config.support import UNSUPPORTED
+from config.support import UNSUPPORTED, Severity
 from config.tree import dotted
 from tests.support.tools import REPOSITORY_ROOT
 
 DOCUMENT: Final = REPOSITORY_ROOT / "docs" / "configuration.md"
+MIGRATION: Final = REPOSITORY_ROOT / "docs" / "migration.md"
 JSON_SCHEMA: Final = REPOSITORY_ROOT / "config" / "registry.schema.json"
+_HEADINGS: Final = {
+    Severity.REFUSE: "The registry does not start",
+    Severity.WARN: "A warning at start",
+    Severity.NOTE: "Ignored",
+}
+_REMEDIES_HEAD: Final = "| key | remedy |\n|---|---|\n"
 _HEAD: Final = "| key | type | default | variable | meaning |\n|---|---|---|---|---|\n"
 
 _KINDS: dict[type[Key[Any]], str] = {
@@ -67,10 +74,16 @@ def with_tables(document: str) -> str:
     return document
 
 
-def expected_unsupported_rows() -> Iterator[str]:
-    """Yield a row for each key that is accepted and has no effect."""
-    for row in UNSUPPORTED:
-        yield f"| `{row.key}` | {row.severity.value} | {row.instead} |"
+def with_unsupported(document: str) -> str:
+    """Return the document with the keys that have no effect, in one table for each reaction."""
+    for severity, name in _HEADINGS.items():
+        rows = [row for row in UNSUPPORTED if row.severity is severity]
+        table = _REMEDIES_HEAD + "".join(f"| `{row.key}` | {row.instead} |\n" for row in rows)
+        before, heading, after = document.partition(f"\n### {name}\n")
+        text, following, rest = re.split(r"(\n##)", after, maxsplit=1)
+        text = text.partition("\n| key |")[0].rstrip("\n")
+        document = f"{before}{heading}{text}\n\n{table}{following}{rest}"
+    return document
 
 
 def _kind(field: Key[Any]) -> str:
@@ -98,4 +111,5 @@ def _default(known: KnownKey) -> str:
 
 if __name__ == "__main__":
     DOCUMENT.write_text(with_tables(DOCUMENT.read_text(encoding="utf-8")), encoding="utf-8")
+    MIGRATION.write_text(with_unsupported(MIGRATION.read_text(encoding="utf-8")), encoding="utf-8")
     JSON_SCHEMA.write_text(render_schema(), encoding="utf-8")

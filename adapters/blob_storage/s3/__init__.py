@@ -15,6 +15,8 @@ Modules:
     dialect     differences between vendors
     capabilities  requests that the store turned out not to support
 
+    presets   stores for which distribution has a driver of its own: options, deviations
+
 SCS is one of these vendors; its adapter is the package beside this one.
 
 This package alone loads no SDK, so that the configuration can read `options`.

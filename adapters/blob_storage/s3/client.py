@@ -327,7 +327,7 @@ def _client_config(options: S3Options, dialect: Dialect, pool: Callable[..., Sto
         use_dualstack_endpoint=options.use_dualstack,
         use_fips_endpoint=options.use_fips_endpoint,
         s3={
-            "addressing_style": "path" if path_style else "auto",
+            "addressing_style": dialect.addressing or ("path" if path_style else "auto"),
             "use_accelerate_endpoint": options.accelerate,
             # Hashing each body a second time would block the event loop; the signed Content-MD5 protects the body.
             "payload_signing_enabled": False,

@@ -23,6 +23,8 @@ class Dialect:
 
     name: str
     """The driver's name in configuration and messages."""
+    addressing: str | None = None
+    """botocore's addressing style; None for the path with a custom endpoint, and for botocore's choice without one."""
     signature_version: str | None = None
     """The name of a signer that is registered with botocore, None for S3's own."""
     signers: Mapping[str, Callable[[str], Signer]] = field(default_factory=lambda: {"s3v4": SigV4Signer})

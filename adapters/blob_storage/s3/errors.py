@@ -3,6 +3,7 @@
 No message contains a secret: only the error code of the store's answer is used, which cannot contain one.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -59,11 +60,11 @@ _FULL_CODES: Final = frozenset({"QuotaExceeded", "XMinioAdminBucketQuotaExceeded
 _REMEDIES: Final = (
     (
         {"InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidToken", "ExpiredToken", "InvalidSecurity"},
-        "access key rejected ({code}): check storage.{driver}.accesskey and storage.{driver}.secretkey",
+        "access key rejected ({code}): check storage.{driver}.{access} and storage.{driver}.{secret}",
     ),
     (
         {"NoCredentialsError", "PartialCredentialsError", "CredentialRetrievalError"},
-        "no credentials: set storage.{driver}.accesskey and storage.{driver}.secretkey",
+        "no credentials: set storage.{driver}.{access} and storage.{driver}.{secret}",
     ),
     (
         {"ParamValidationError", "NoRegionError", "ProfileNotFound", "ValueError"},
@@ -75,7 +76,7 @@ _REMEDIES: Final = (
     ),
     (
         {"NoSuchBucket", "InvalidBucketName", "404"},
-        "bucket {bucket!r} does not exist ({code}): check storage.{driver}.bucket",
+        "bucket {bucket!r} does not exist ({code}): check storage.{driver}.{container}",
     ),
     (
         {"PermanentRedirect", "301", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"},
@@ -83,10 +84,16 @@ _REMEDIES: Final = (
     ),
     (
         {"AccessDenied", "AllAccessDisabled", "Forbidden", "403"},
-        "access denied ({code}): check the rights of storage.{driver}.accesskey on bucket {bucket!r}",
+        "access denied ({code}): check the rights of storage.{driver}.{access} on bucket {bucket!r}",
     ),
 )
 """Remedies in the configuration, by the error code of the store or the exception name of botocore."""
+_KEYS: Final = {"access": "accesskey", "secret": "secretkey", "container": "bucket"}
+_KEYS_OF: Final[Mapping[str, Mapping[str, str]]] = {
+    "oss": {"access": "accesskeyid", "secret": "accesskeysecret"},
+    "swift": {"access": "ec2accesskey", "secret": "ec2secretkey", "container": "container"},
+}
+"""The drivers whose keys have other names."""
 
 
 class UploadGoneError(StorageUnavailableError):
@@ -174,7 +181,8 @@ def _explain(answer: Answer, *, driver: str, bucket: str) -> str:
     """Return the problem and the remedy in one line."""
     for codes, remedy in _REMEDIES:
         if answer.code in codes:
-            return remedy.format(code=answer.code, driver=driver, bucket=bucket)
+            keys = {**_KEYS, **_KEYS_OF.get(driver, {})}
+            return remedy.format(code=answer.code, driver=driver, bucket=bucket, **keys)
     if answer.status == 0:
         return f"cannot reach the store ({answer.code}): check the region, the endpoint and the network"
     return f"the store returned {answer.status} ({answer.code})"

@@ -113,12 +113,16 @@ async def open_body(client: StoreClient, key: str, offset: int, length: int | No
     response = await client.call("get_object", key=key, Range=f"bytes={offset}-{last}")
     is_range = response["ResponseMetadata"]["HTTPStatusCode"] == _PARTIAL_CONTENT
     # A 200 with the whole object is acceptable only from the first byte on; a 206 must have a `Content-Range`.
-    if is_range != ("ContentRange" in response) or (offset and not is_range):
-        response["Body"].close()
-        raise StorageUnavailableError(
-            f"{client.dialect.name}: get_object: the store did not return the requested range"
-        )
-    return response
+    if is_range == ("ContentRange" in response) and (is_range or not offset):
+        return response
+    response["Body"].close()
+    size = -1 if is_range else int(response["ContentLength"])
+    # OSS returns the whole object for a range that begins or ends outside of it.
+    if 0 <= size <= offset:
+        raise RangeInvalidError(size)
+    if length is not None and offset < size < offset + length:
+        return await open_body(client, key, offset, size - offset)
+    raise StorageUnavailableError(f"{client.dialect.name}: get_object: the store did not return the requested range")
 
 
 def _whole_size(response: dict[str, Any]) -> int:

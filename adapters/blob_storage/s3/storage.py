@@ -53,6 +53,7 @@ class S3BlobStorage(StagingStorage, Diagnosable):
         options.require_usable()
         self._options = options
         self._dialect = dialect
+        self.name = dialect.name
         self._stack = AsyncExitStack()
         self._opened: tuple[StoreClient, Mover] | None = None
         self._memory = SessionMemory()

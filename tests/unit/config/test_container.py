@@ -15,6 +15,7 @@ from dependency_injector.errors import Error
 from typing_extensions import is_protocol
 
 from adapters.blob_storage.s3 import S3Options
+from adapters.blob_storage.s3.presets import GcsOptions, OssOptions, SwiftOptions
 from adapters.blob_storage.scs import ScsOptions
 from adapters.descriptor_cache.memory import InMemoryDescriptorCache
 from config.container import (
@@ -58,7 +59,13 @@ def settings_for(kind: StorageKind, backend: CatalogBackend, cache: DescriptorCa
     scs = ScsOptions(access_key="a", secret_key=Secret("s"), region="bjcnc", bucket="b")
     return Settings(
         storage=StorageSettings(
-            kind=kind, scs=scs, s3=S3Options(bucket="b", secret_key=Secret("s")), blob_descriptor_cache=cache
+            kind=kind,
+            scs=scs,
+            s3=S3Options(bucket="b", secret_key=Secret("s")),
+            gcs=GcsOptions(bucket="b"),
+            oss=OssOptions(bucket="b", region="oss-cn-beijing"),
+            swift=SwiftOptions(container="b", s3_endpoint="http://s"),
+            blob_descriptor_cache=cache,
         ),
         catalog=CatalogSettings(backend=backend, mysql_dsn=Secret("u:p@tcp(h:1)/d")),
         redis=RedisOptions(addrs=("r:6379",)),
