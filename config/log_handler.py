@@ -18,7 +18,15 @@ _CLOSE_MILLISECONDS: Final = 500
 """How long the last lines wait for room in the pipe."""
 
 
-class DroppingHandler(logging.Handler):
+class ReplaceableHandler(logging.Handler):
+    """A handler of this program, which a new setup of the logs replaces."""
+
+    def retire(self) -> None:
+        """Take no more records, without waiting for what is slow."""
+        self.close()
+
+
+class DroppingHandler(ReplaceableHandler):
     """Writes lines to a stream; while it is full, lines wait in memory, up to `BUFFER_BYTES`, or are dropped.
 
     Waiting lines are written with the next line or by `flush`, which is called regularly. When all waiting lines are

@@ -19,7 +19,7 @@ from config.log_formats import (
     LogstashFormatter,
     TextFormatter,
 )
-from config.log_handler import DroppingHandler
+from config.log_handler import DroppingHandler, ReplaceableHandler
 from config.settings import AccessLogFormat, LogFormatter, LogLevel, LogSettings
 from config.settings.log import CREDENTIAL_LOGGERS
 from config.streams import UnblockedStream
@@ -70,6 +70,8 @@ def configure_logging(
         handler = DroppingHandler(UnblockedStream(2), "application log")
         access_handler = DroppingHandler(UnblockedStream(1), "access log")
     _replace_handlers(logging.getLogger(), handler, _formatter(settings, settings.formatter))
+    if not waits:
+        _add_hooks(settings)
     _set_levels(settings)
     access = logging.getLogger(ACCESS_LOGGER)
     _replace_handlers(access, access_handler, _access_formatter(settings))
@@ -101,6 +103,17 @@ def _access_formatter(settings: LogSettings) -> logging.Formatter:
     return _formatter(settings, _ACCESS_FORMATS[wanted] if wanted else settings.formatter)
 
 
+def _add_hooks(settings: LogSettings) -> None:
+    for each in settings.hooks:
+        if not each.disabled:
+            # Imported only when needed: few registries send mails.
+            from config.log_mail import MailHandler  # noqa: PLC0415
+
+            handler = MailHandler(each)
+            handler.setFormatter(_formatter(settings, LogFormatter.TEXT))
+            logging.getLogger().addHandler(handler)
+
+
 def _set_levels(settings: LogSettings) -> None:
     for name in _single_levels - settings.levels.keys():
         logging.getLogger(name).setLevel(logging.NOTSET)
@@ -116,7 +129,7 @@ def _set_levels(settings: LogSettings) -> None:
 def _replace_handlers(logger: logging.Logger, handler: logging.Handler, formatter: logging.Formatter) -> None:
     for former in list(logger.handlers):
         logger.removeHandler(former)
-        if isinstance(former, DroppingHandler):
-            former.close()
+        if isinstance(former, ReplaceableHandler):
+            former.retire()
     handler.setFormatter(formatter)
     logger.addHandler(handler)

@@ -75,12 +75,11 @@ UNSUPPORTED: Final = (
         Severity.NOTE,
         "remove it; certificates are kept in the store, encrypted with a key derived from http.secret",
     ),
-    Unsupported("log.hooks", Severity.WARN, "send e-mails from the system that collects the logs"),
     Unsupported(
         "reporting.bugsnag",
         Severity.WARN,
-        "collect the errors from the log (log.formatter: json), or send traces by OpenTelemetry "
-        "(OTEL_EXPORTER_OTLP_ENDPOINT)",
+        "collect the errors from the log (log.formatter: json), get them as mails (log.hooks), or send traces by "
+        "OpenTelemetry (OTEL_EXPORTER_OTLP_ENDPOINT)",
     ),
     Unsupported(
         "reporting.newrelic",

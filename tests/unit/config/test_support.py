@@ -35,10 +35,10 @@ def test_foreign_drivers_are_refused_with_an_alternative(load_text: LoadText, dr
 def test_other_unsupported_keys_are_warned_about_once_each(load_text: LoadText) -> None:
     text = (
         MINIMAL
-        + "reporting: {bugsnag: {apikey: k}}\nlog: {hooks: [{type: mail}]}\nredis: {addr: 'r:1', poolfifo: true}\n"
+        + "reporting: {bugsnag: {apikey: k}}\nhttp: {h2c: {enabled: true}}\nredis: {addr: 'r:1', poolfifo: true}\n"
     )
     warnings = load_text(text).warnings
-    assert [warning.split("`")[1] for warning in warnings] == ["log.hooks", "reporting.bugsnag"]
+    assert [warning.split("`")[1] for warning in warnings] == ["http.h2c.enabled", "reporting.bugsnag"]
 
 
 def test_harmless_unsupported_keys_are_only_noted(load_text: LoadText) -> None:
