@@ -135,6 +135,13 @@ def test_pod_of_the_test_uses_the_secrets_for_its_image(rendered):
     assert pod["spec"]["imagePullSecrets"] == EXAMPLES["imagePullSecrets"]
 
 
+def test_pod_of_the_test_may_reach_the_registry(rendered):
+    manifests = parse_documents(rendered["networkPolicy.from"])
+    [rule, *_] = of_kind(manifests, "NetworkPolicy")["spec"]["ingress"]
+    allowed = [each["podSelector"].get("matchLabels") for each in rule["from"] if "podSelector" in each]
+    assert of_kind(manifests, "Pod")["metadata"]["labels"] in allowed
+
+
 @pytest.mark.parametrize("problem", REFUSED)
 def test_wrong_sets_of_values_are_refused_by_name(tool, tmp_path, problem):
     tool("helm")
