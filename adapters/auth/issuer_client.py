@@ -36,6 +36,8 @@ class IssuerAnswer:
 
     status: int
     body: bytes
+    date: str
+    """The header `Date`; empty if there is none."""
 
 
 class IssuerClient:
@@ -69,8 +71,8 @@ class IssuerClient:
         if session is not None:
             await session.close()
 
-    async def fetch(self, url: str) -> bytes:
-        """Return the body of a 200 answer to a GET with the configured bearer token, if there is one.
+    async def fetch(self, url: str) -> IssuerAnswer:
+        """Return a 200 answer to a GET with the configured bearer token, if there is one.
 
         Raises:
             IssuerUnavailableError: there is no such answer. The message is for the log, and contains no secret.
@@ -81,7 +83,7 @@ class IssuerClient:
         answer = await self.send("GET", url, headers=headers)
         if answer.status != HTTPStatus.OK:
             raise IssuerUnavailableError(f"{_place(url)} answered {answer.status}")
-        return answer.body
+        return answer
 
     async def send(
         self, method: str, url: str, *, headers: Mapping[str, str] | None = None, form: Mapping[str, str] | None = None
@@ -107,7 +109,7 @@ class IssuerClient:
                     body += chunk
                     if len(body) > ANSWER_BYTES_MAX:
                         raise IssuerUnavailableError(f"{place} answered more than {ANSWER_BYTES_MAX} bytes")
-                return IssuerAnswer(response.status, bytes(body))
+                return IssuerAnswer(response.status, bytes(body), response.headers.get("Date", ""))
         except TimeoutError:
             raise IssuerUnavailableError(f"{place} did not answer in {TOTAL_SECONDS:.0f} s") from None
         except ClientConnectorCertificateError as error:

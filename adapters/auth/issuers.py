@@ -16,7 +16,7 @@ from joserfc.errors import ExpiredTokenError, JoseError
 from joserfc.jwk import Key
 
 from adapters.auth.algorithms import ALGORITHMS
-from adapters.auth.issuer_client import IssuerClient, authority_problem
+from adapters.auth.issuer_client import IssuerAnswer, IssuerClient, authority_problem
 from adapters.auth.issuer_options import IssuerOptions, has_allowed_scheme
 from adapters.auth.jwt_registry import SigningRegistry, decode_token
 from adapters.auth.refreshed import Refreshed
@@ -58,6 +58,16 @@ class Endpoints:
     jwks_uri: str
     token_endpoint_auth_methods: frozenset[str]
     """The ways in which a client may authenticate at the token endpoint."""
+
+
+@dataclass(frozen=True, slots=True)
+class IssuerProbe:
+    """The state of an issuer."""
+
+    keys: int
+    """Number of usable keys."""
+    date: str
+    """The header `Date` of the answer; empty for keys of a file."""
 
 
 class Issuer:
@@ -147,6 +157,17 @@ class Issuer:
             raise CredentialsInvalidError(f"the token is refused: {type(error).__name__}: {_claim_of(error)}") from None
         return claims
 
+    async def probe(self) -> IssuerProbe:
+        """Fetch the keys now, for a diagnosis.
+
+        Raises:
+            IssuerUnavailableError: the keys cannot be fetched.
+        """
+        if self._file is not None:
+            return IssuerProbe(_count(await self._file.current()), "")
+        answer = await self._fetch_key_set()
+        return IssuerProbe(_count(await self._parsed(answer.body)), answer.date)
+
     async def reload(self) -> None:
         """Read the file of keys again, if keys come from a file.
 
@@ -159,7 +180,7 @@ class Issuer:
     async def _key_of(self, header: Mapping[str, Any]) -> Key:
         kid = header.get("kid")
         keys = await (self._file.current() if self._file is not None else self._keys.current())
-        if kid is None and len({id(key) for key in keys.values()}) == 1:
+        if kid is None and _count(keys) == 1:
             return next(iter(keys.values()))
         if not isinstance(kid, str):
             raise CredentialsInvalidError("the token does not name its key")
@@ -170,7 +191,7 @@ class Issuer:
         return keys[kid]
 
     async def _discover(self) -> Endpoints:
-        content = await self.client.fetch(self.url.rstrip("/") + _DISCOVERY)
+        content = (await self.client.fetch(self.url.rstrip("/") + _DISCOVERY)).body
         try:
             document = json.loads(content)
         except (ValueError, RecursionError):
@@ -203,10 +224,15 @@ class Issuer:
         )
 
     async def _fetch_keys(self) -> Keys:
+        return await self._parsed((await self._fetch_key_set()).body)
+
+    async def _fetch_key_set(self) -> IssuerAnswer:
         url = self._options.key_url or (await self.endpoints()).jwks_uri
         if not url:
             raise IssuerUnavailableError("the discovery document names no usable `jwks_uri`")
-        content = await self.client.fetch(url)
+        return await self.client.fetch(url)
+
+    async def _parsed(self, content: bytes) -> Keys:
         if self._last is None or self._last[0] != content:
             try:
                 self._last = (content, await asyncio.to_thread(_parse_keys, content))
@@ -245,6 +271,10 @@ def _read_part(token: str, index: int) -> Mapping[str, Any]:
     if not isinstance(found, dict):
         raise CredentialsInvalidError("the token cannot be read")
     return found
+
+
+def _count(keys: Keys) -> int:
+    return len({id(key) for key in keys.values()})
 
 
 def _parse_keys(content: bytes) -> Keys:

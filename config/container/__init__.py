@@ -12,6 +12,7 @@ from config.container.authenticators import open_user_file
 from config.container.building import build_audit_log, build_registry, build_server, build_server_parts, build_store
 from config.container.checking import check_settings
 from config.container.events import event_endpoints
+from config.container.issuers import IssuerState, probe_issuers
 from config.container.layouts import read_image_layout, write_image_layout
 from config.container.observers import (
     allocate_metrics,
@@ -26,6 +27,7 @@ from config.container.surroundings import HashingThreads, new_id, utc_now
 
 __all__ = [
     "HashingThreads",
+    "IssuerState",
     "Observers",
     "RegistryApplication",
     "ServerApplication",
@@ -47,6 +49,7 @@ __all__ = [
     "open_upstream",
     "open_user_file",
     "packages_can_trace",
+    "probe_issuers",
     "read_image_layout",
     "reset_gauges",
     "spool_folder",

@@ -11,6 +11,7 @@ from entrypoints.doctor.certificates import check_certificates
 from entrypoints.doctor.clock import check_clock
 from entrypoints.doctor.context import CheckGroup, DoctorContext
 from entrypoints.doctor.findings import failure
+from entrypoints.doctor.issuers import check_issuers
 from entrypoints.doctor.limits import check_limits
 from entrypoints.doctor.push import check_push
 from entrypoints.doctor.redis import check_redis
@@ -29,6 +30,7 @@ GROUPS: Final[Mapping[str, CheckGroup]] = {
     "clock": check_clock,
     "certificates": check_certificates,
     "upstreams": check_upstreams,
+    "issuers": check_issuers,
     "push": check_push,
     "limits": check_limits,
     "replicas": check_replicas,

@@ -36,7 +36,7 @@ async def _store(doctor: DoctorContext) -> Diagnosis:
         await storage.delete_tree(layout.doctor(doctor.scratch_id))
     except StorageError as error:
         return skipped(check, str(error))
-    return _compare(check, reported, before, after)
+    return compare_clocks(check, reported, before, after)
 
 
 async def _public(doctor: DoctorContext) -> Diagnosis:
@@ -50,10 +50,11 @@ async def _public(doctor: DoctorContext) -> Diagnosis:
     except (UnreachableError, KeyError, ValueError) as error:
         return skipped(check, f"no usable Date header: {error}")
     reported = reported if reported.tzinfo else reported.replace(tzinfo=UTC)
-    return _compare(check, reported, before, doctor.application.now())
+    return compare_clocks(check, reported, before, doctor.application.now())
 
 
-def _compare(check: str, reported: datetime, before: datetime, after: datetime) -> Diagnosis:
+def compare_clocks(check: str, reported: datetime, before: datetime, after: datetime) -> Diagnosis:
+    """Judge the difference between a reported time and the local times before and after the report."""
     # The Date header has a resolution of one second.
     early, late = (before - reported).total_seconds() - 1, (reported - after).total_seconds() - 1
     skew = max(early, late, 0.0)

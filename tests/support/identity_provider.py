@@ -7,6 +7,7 @@ import threading
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from email.utils import format_datetime
 from types import TracebackType
 from typing import Any, Self
 
@@ -28,6 +29,7 @@ class Reply:
     body: bytes = b""
     status: int = 200
     location: str = ""
+    date: datetime | None = None
 
 
 class IdentityProvider:
@@ -151,7 +153,9 @@ class IdentityProvider:
             return web.Response(status=503)
         reply = self.replies.get(request.path)
         if reply is not None:
-            headers = {"Location": reply.location} if reply.location else None
+            headers = {"Location": reply.location} if reply.location else {}
+            if reply.date is not None:
+                headers["Date"] = format_datetime(reply.date, usegmt=True)
             return web.Response(status=reply.status, body=reply.body, headers=headers)
         return await handler(request)
 
