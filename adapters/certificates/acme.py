@@ -1,7 +1,7 @@
 """Certificates from an ACME server (RFC 8555), by the challenges http-01 and tls-alpn-01 (RFC 8737).
 
-The `acme` library of certbot does the protocol. It blocks, so each of its calls runs in a thread; none takes longer
-than a few seconds, so that a server that stops does not wait for an order.
+The `acme` library of certbot does the protocol. It blocks, so each of its calls runs in a thread; none takes
+longer than its time limit, for which a server that stops waits at most.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ from core.ports.certificate_authority import (
 
 T = TypeVar("T")
 
-_REQUEST_SECONDS: Final = 20
+_REQUEST_SECONDS: Final = 15
 _STEP: Final = timedelta(seconds=3)
 """Time that one call polls the server."""
 _STEPS_MAX: Final = 30

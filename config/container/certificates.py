@@ -39,7 +39,7 @@ def make_certificates(
 
 
 class _LateAuthority(CertificateAuthority):
-    """The ACME server, whose library is imported at the first order: it takes a second, and 20 MB of memory."""
+    """The ACME server, whose library is imported at the first order: it takes half a second, and 9 MB of memory."""
 
     def __init__(self, settings: LetsEncryptSettings, now: Callable[[], datetime]) -> None:
         self._settings = settings

@@ -31,13 +31,19 @@ class Attempts:
 
     count: int = 0
     last_at: datetime | None = None
-    """The start of the last order, by the store's clock."""
+    """The start of the last order, or the time of the certificate, by the store's clock; None if there was none."""
 
-    def seconds_left(self, now: datetime) -> float:
-        """Return the seconds until the next order may begin; `now` is the store's time."""
+    def seconds_left(self, now: datetime, *, after_success: float) -> float:
+        """Return the seconds until the next order may begin.
+
+        Args:
+            now: the store's time.
+            after_success: seconds between a certificate and the next order: with a wrong clock, each certificate would
+                be due at once.
+        """
         if self.last_at is None:
             return 0.0
-        pause = timedelta(seconds=pause_seconds(self.count))
+        pause = timedelta(seconds=pause_seconds(self.count) if self.count else after_success)
         return max(0.0, (self.last_at + pause - now).total_seconds())
 
 
@@ -77,7 +83,7 @@ class CertificateRecords:
         )
 
     async def save(self, certificate: Certificate) -> None:
-        """Store a certificate, then remove the record of the orders for it. Two requests."""
+        """Store a certificate, then record that an order was successful. Two requests."""
         document = {
             "chain": certificate.chain,
             "key": certificate.key.reveal(),
@@ -85,7 +91,7 @@ class CertificateRecords:
             "ends": certificate.ends_at.isoformat(),
         }
         await self._write(certificate_objects.issued(self._scope, certificate.host), document)
-        await self._storage.delete([certificate_objects.attempt(self._scope, certificate.host)])
+        await self.note_attempt(certificate.host, 0)
 
     async def account_key(self) -> Secret | None:
         """Return the key of the account, if there is one. One request."""
@@ -123,7 +129,7 @@ class CertificateRecords:
         return Attempts(count=count, last_at=stat.modified_at)
 
     async def note_attempt(self, host: str, count: int) -> None:
-        """Record that an order begins now. One request."""
+        """Record the number of orders without a certificate, before the next one begins. One request."""
         await self._storage.write(certificate_objects.attempt(self._scope, host), str(count).encode())
 
     async def _read(self, key: str) -> dict[str, str] | None:

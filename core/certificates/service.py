@@ -21,6 +21,8 @@ _SETTLE_SECONDS: Final = 2 * ANSWER_SECONDS
 """Pause after an answer was stored, so that no process still remembers that there was none."""
 _MISSING_SECONDS: Final = 2.0
 """Interval at which a process looks for a certificate that it does not have."""
+_PAUSE_SECONDS_MAX: Final = 86400.0
+"""Longest pause after a certificate; Let's Encrypt issues five equal ones in a week."""
 _LOOK_SECONDS_MAX: Final = 3600.0
 _DUE_SECONDS_MAX: Final = 60.0
 _DUE_LOOKS: Final = 60
@@ -175,8 +177,10 @@ class Certificates:
             return
         if host not in self._unsaved:
             attempts = await self._records.attempts(host)
-            if seconds := attempts.seconds_left(now):
+            if seconds := attempts.seconds_left(now, after_success=self._renewal_pause(host)):
                 self._order_at[host] = self._clock() + seconds
+                if not attempts.count:
+                    _logger.warning("%s: the new certificate is due already, check the clock", host)
                 return
             await self._order(host, attempts.count + 1, observe)
         # After a failure of the store, the next call saves the certificate.
@@ -184,6 +188,10 @@ class Certificates:
             await self._records.save(certificate)
             del self._unsaved[host]
             self._keep(certificate)
+
+    def _renewal_pause(self, host: str) -> float:
+        held = self._held.get(host)
+        return 0.0 if held is None else min(_PAUSE_SECONDS_MAX, (held.ends_at - held.renews_at).total_seconds())
 
     async def _order(self, host: str, count: int, observe: ObserveOrder) -> None:
         await self._records.note_attempt(host, count)

@@ -4,7 +4,7 @@
 ├── account                 the key of the account at the ACME server, sealed
 ├── answer                  the answer to the challenge of the order in progress, sealed
 ├── issued/<host>           a certificate with its key, sealed
-└── attempts/<host>         the number of orders since the last certificate; its modification time is the last order
+└── attempts/<host>         the number of orders since the last certificate; its modification time is that of the last
 
 The scope is a hexadecimal text, derived from `http.secret` and the address of the ACME server.
 """

@@ -188,6 +188,17 @@ async def test_client_authorities_are_required_with_stored_certificates(
     assert await status(friend) == b"HTTP/1.1 200 OK"
 
 
+async def test_lost_file_of_client_authorities_prevents_no_renewal(server, contexts, authority, settings, caplog):
+    contexts.keep(await issue(authority, "a.example.com"))
+    before, _ = await shown(server, trusting(authority), "a.example.com")
+    settings["tls"] = TlsSettings(client_cas=("/none",))
+    for host in HOSTS:
+        contexts.keep(await issue(authority, host))
+    after, _ = await shown(server, trusting(authority), "a.example.com")
+    assert before.serial_number != after.serial_number
+    assert "http.tls.clientcas" in caplog.text
+
+
 async def test_challenge_is_answered_by_a_certificate_with_the_hash(server, contexts, authority, answers):
     contexts.keep(await issue(authority, "a.example.com"))
     answers.current = ANSWER

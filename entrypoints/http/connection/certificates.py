@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
+from config.errors import ConfigError
 from config.settings import TlsSettings
 from core.errors import StorageError
 from core.model.secret import Secret
@@ -70,6 +71,11 @@ class HostContexts:
         except ValueError as error:
             _logger.error("%s", error, extra={"host": certificate.host})  # noqa: TRY400 - one line, no traceback
             return
+        except ConfigError as error:
+            # A file of client authorities is gone, and must not keep an old certificate in use until it expires.
+            _logger.error("%s", "; ".join(error.problems), extra={"host": certificate.host})  # noqa: TRY400 - one line
+            if certificate.host in self._contexts:
+                load_certificate(self._contexts[certificate.host], certificate)
         self._certificates[certificate.host] = certificate
 
     def rebuild(self) -> ssl.SSLContext:

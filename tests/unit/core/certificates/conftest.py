@@ -94,7 +94,15 @@ def authority(time: SimulatedTime) -> InMemoryAuthority:
 def replica(storage: InMemoryBlobStorage, authority: InMemoryAuthority, time: SimulatedTime) -> Callable[..., Replica]:
     """Make replicas of one registry."""
 
-    def make(name: str = "a", *, hosts: Sequence[str] = (HOST,), store: BlobStorage | None = None) -> Replica:
-        return Replica(store or storage, authority, time, name=name, hosts=hosts)
+    default = authority
+
+    def make(
+        name: str = "a",
+        *,
+        hosts: Sequence[str] = (HOST,),
+        store: BlobStorage | None = None,
+        authority: InMemoryAuthority | None = None,
+    ) -> Replica:
+        return Replica(store or storage, authority or default, time, name=name, hosts=hosts)
 
     return make

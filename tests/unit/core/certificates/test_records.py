@@ -51,8 +51,9 @@ async def test_saved_certificate_ends_the_attempts(storage):
     assert found == Attempts(
         count=2, last_at=(await storage.stat(certificate_objects.attempt("scope", HOST))).modified_at
     )
+    assert (await records.attempts("b.example.com")) == Attempts()
     await records.save(CERTIFICATE)
-    assert await records.attempts(HOST) == Attempts()
+    assert (await records.attempts(HOST)).count == 0
 
 
 async def test_unreadable_attempts_count_as_one(storage):
@@ -80,5 +81,9 @@ async def test_attempts_removed_at_that_moment_count_as_one(time):
 def test_pauses_grow_to_an_hour(count, seconds):
     assert pause_seconds(count) == seconds
     attempts = Attempts(count=count, last_at=NOW)
-    assert attempts.seconds_left(NOW + timedelta(seconds=20)) == max(0, seconds - 20)
-    assert Attempts(count=count).seconds_left(NOW) == 0
+    assert attempts.seconds_left(NOW + timedelta(seconds=20), after_success=0) == max(0, seconds - 20)
+    assert Attempts(count=count).seconds_left(NOW, after_success=50) == 0
+
+
+def test_certificate_delays_the_next_order() -> None:
+    assert Attempts(last_at=NOW).seconds_left(NOW + timedelta(seconds=20), after_success=50) == 30

@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 
+from adapters.certificates.memory import InMemoryAuthority
 from core.certificates.service import ANSWER_SECONDS, JOB
 from core.errors import StorageUnavailableError
 from core.ports.certificate_authority import Certificate, CertificateOrderError
@@ -240,3 +241,22 @@ async def test_older_certificate_replaces_no_newer_one(replica, storage, authori
     await make_records(storage).save(old)
     await first.run(2 * 3600)
     assert first.certificates.held[HOST] == new
+
+
+async def test_wrong_clock_orders_no_certificate_after_another(replica, authority, time, caplog):
+    """With a clock that is 70 days ahead of the authority's, each certificate is due when it is issued."""
+    true_time = time.now
+    authority = InMemoryAuthority(now=lambda: true_time() - timedelta(days=70))
+    first = replica(authority=authority)
+    await first.run(3600)
+    await replica("b", authority=authority).run(3600)
+    assert authority.ordered == [HOST]
+    assert "the new certificate is due already, check the clock" in caplog.text
+    assert caplog.text.count("check the clock") == 2
+
+
+async def test_removed_certificate_is_ordered_again(replica, storage, authority):
+    await replica().run(5)
+    await storage.delete([ISSUED])
+    await replica("b").run(10)
+    assert authority.ordered == [HOST, HOST]
