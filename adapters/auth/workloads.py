@@ -15,7 +15,8 @@ from adapters.auth.issuer_options import IssuerOptions
 from adapters.auth.issuers import LEEWAY_SECONDS, Issuer, TokenExpiredError, read_unverified_claims
 from adapters.auth.passwordless import PasswordlessAuthenticator
 from core.model.access import Access, Principal
-from core.model.workloads import ClaimsRefusedError, WorkloadRule
+from core.model.claims import ClaimsRefusedError
+from core.model.workloads import WorkloadRule
 from core.ports.authenticator import Asked, CredentialsExpiredError, CredentialsInvalidError, Fault
 
 METHOD: Final = "workload"

@@ -2,8 +2,9 @@
 
 import pytest
 
+from core.model.claims import ClaimsRefusedError, group_problem, user_problem
 from core.model.setting import SettingInvalidError
-from core.model.workloads import ClaimsRefusedError, Workload, WorkloadRule, group_problem, user_problem
+from core.model.workloads import Workload, WorkloadRule
 
 CLAIMS = {
     "aud": ["registry.example"],
