@@ -58,6 +58,8 @@ class Endpoints:
     jwks_uri: str
     token_endpoint_auth_methods: frozenset[str]
     """The ways in which a client may authenticate at the token endpoint."""
+    names_issuer: bool
+    """Whether the issuer names itself in each answer to a browser (RFC 9207)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +223,7 @@ class Issuer:
             token_endpoint_auth_methods=frozenset(map(str, methods))
             if isinstance(methods, list)
             else frozenset({"client_secret_basic"}),
+            names_issuer=document.get("authorization_response_iss_parameter_supported") is True,
         )
 
     async def _fetch_keys(self) -> Keys:
