@@ -13,6 +13,7 @@ from typing_extensions import override
 
 from adapters.descriptor_cache.marks import SharedMarks
 from config.container.pull_through import PullThrough
+from config.container.sign_ins import ExternalParts
 from config.policies import TagImmutability
 from config.settings import Settings
 from core.access_keys.service import AccessKeys
@@ -102,6 +103,8 @@ class RegistryApplication(StoreApplication):
     """The API keys of users."""
     certificates: Certificates | None
     """The certificates from an ACME server; None without `http.tls.letsencrypt`."""
+    external: ExternalParts | None
+    """The users of an identity provider; None if none is configured."""
     mirror_leases: Sequence[Lease]
     """The lease of each mirror, for a command; servers hold those of their schedules."""
     origins: Origins
@@ -187,4 +190,5 @@ class ServerApplication(RegistryApplication):
     @override
     def lifetimes(self) -> Sequence[AbstractAsyncContextManager[object]]:
         redirector = [] if self.redirector is None else [self.redirector]
-        return [self.authenticator, *redirector, *super().lifetimes]
+        provider = [] if self.external is None else [self.external.sign_in.provider]
+        return [self.authenticator, *provider, *redirector, *super().lifetimes]

@@ -12,6 +12,7 @@ from adapters.auth.groups import GroupFile
 from adapters.auth.htpasswd import HtpasswdAuthenticator
 from adapters.auth.passwordless import PasswordlessAuthenticator
 from adapters.auth.user_file import UserFile
+from config.container.sign_ins import ExternalParts
 from config.settings import (
     AuthKind,
     AuthSettings,
@@ -24,7 +25,7 @@ from core.access_keys.service import AccessKeys
 from core.model.access import AccessPolicy
 from core.ports.authenticator import Accounts, Authenticator
 
-_NEVER_ALONE: Final = frozenset({AuthKind.WORKLOADS})
+_NEVER_ALONE: Final = frozenset({AuthKind.WORKLOADS, AuthKind.OIDC})
 """Methods that are parts of a `CombinedAuthenticator` even alone."""
 
 
@@ -49,6 +50,7 @@ def with_access_keys(
     keys: AccessKeys,
     policy: AccessPolicy,
     *,
+    external: ExternalParts | None,
     secret: bytes,
     now: CallableType[[], datetime],
 ) -> Authenticator:
@@ -65,6 +67,10 @@ def with_access_keys(
         accounts = base
     else:
         return base
+    if external is not None:
+        from adapters.auth.external_accounts import ExternalAccounts  # noqa: PLC0415
+
+        accounts = ExternalAccounts(external.users, accounts)
     keyed = base if accounts is None else AccessKeyAuthenticator(base, keys, accounts=accounts)
     if not policy.applies_to_anonymous and not isinstance(base, CombinedAuthenticator):
         return keyed

@@ -1,11 +1,16 @@
-"""Services that many others need: the trash, links, the records of changes and pulls, and the events."""
+"""Services that many others need: the trash, links, the records of changes and pulls, the events, and the users."""
+
+import secrets
 
 from dependency_injector.providers import Callable, Object, Singleton
 
+from config.container.authenticators import with_access_keys
 from config.container.certificates import make_certificates
 from config.container.events import event_recorder, make_notifier, make_pull_recorder
 from config.container.scheduled import Schedules
+from config.container.sign_ins import external_parts
 from config.container.surroundings import boot_clock, duration, entry_id, process_name
+from core.access_keys.service import AccessKeys
 from core.collection.pins import Pins
 from core.collection.rounds import Rounds
 from core.coordination.read_only import ReadOnlySwitch
@@ -68,3 +73,17 @@ class Foundations(Schedules):
     pull_recorder = Singleton(make_pull_recorder, blob_storage, settings)
     certificates = Singleton(make_certificates, settings, storage=blob_storage, secret=shared_secret, now=now)
     pull_history = Singleton(PullHistory, storage=blob_storage, new_id=Object(entry_id))
+
+    access_keys = Singleton(
+        AccessKeys, blob_storage, entropy=Object(secrets.token_bytes), clock=Object(boot_clock), now=now
+    )
+    external = Singleton(external_parts, settings.provided.auth, blob_storage, now=now)
+    authenticator = Singleton(
+        with_access_keys,
+        Schedules.shared_authenticator,
+        access_keys,
+        Schedules.access_policy,
+        external=external,
+        secret=Schedules.shared_secret,
+        now=now,
+    )

@@ -4,7 +4,6 @@ The graph is built synchronously, and nothing in it is open.
 """
 
 import asyncio
-import secrets
 import time
 from functools import partial
 
@@ -16,7 +15,6 @@ from config.container.applications import (
     ServerParts,
     StoreApplication,
 )
-from config.container.authenticators import with_access_keys
 from config.container.caches import answers_over_a_network, proves, related_of
 from config.container.foundations import Foundations
 from config.container.mirroring import make_mirror_service
@@ -36,7 +34,6 @@ from config.container.schedules import touch_seconds
 from config.container.summaries import make_folding, make_repository_names, summary_storing
 from config.container.surroundings import boot_clock
 from config.policies import TagImmutability, manifest_policy, verification_rules
-from core.access_keys.service import AccessKeys
 from core.collection.guard import CollectionGuard
 from core.collection.recovery import RoundWatch
 from core.registry.catalog import CatalogService
@@ -288,12 +285,6 @@ class Container(Foundations):
         pulls=pull_recorder,
     )
 
-    access_keys = Singleton(
-        AccessKeys, blob_storage, entropy=Object(secrets.token_bytes), clock=Object(boot_clock), now=now
-    )
-    authenticator = Singleton(
-        with_access_keys, shared_authenticator, access_keys, access_policy, secret=shared_secret, now=now
-    )
     verifier_parts = Singleton(
         VerifierParts,
         storage=blob_storage,
@@ -353,7 +344,8 @@ class Container(Foundations):
         pull_through=pull_through,
         mirrors=Singleton(make_mirror_service, settings.provided.mirrors, registry, storage=blob_storage, now=now),
         mirror_leases=Foundations.mirror_leases,
-        access_keys=access_keys,
+        access_keys=Foundations.access_keys,
+        external=Foundations.external,
         certificates=Foundations.certificates,
     )
     server_parts = Singleton(
@@ -371,7 +363,7 @@ class Container(Foundations):
         **registry_application.kwargs,
         observers=observers,
         redirector=Foundations.redirector,
-        authenticator=authenticator,
+        authenticator=Foundations.authenticator,
         policy=access_policy,
         upload_secret=shared_secret,
         tag_immutability=tag_immutability,

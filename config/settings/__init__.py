@@ -39,6 +39,7 @@ from config.settings.middleware import (
     find_idle_middlewares,
 )
 from config.settings.mirrors import MirrorSettings
+from config.settings.oidc import OidcSettings
 from config.settings.operations import (
     EndpointSettings,
     FileCheckSettings,

@@ -1,6 +1,6 @@
 """`auth`: the authentication methods."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, ClassVar, Final
@@ -10,6 +10,7 @@ from typing_extensions import override
 from adapters.addresses import is_web_url
 from adapters.auth.algorithms import ALGORITHMS
 from adapters.auth.issuer_options import IssuerOptions, has_allowed_scheme, issuer_url_problem, key_set_problem
+from config.settings.oidc import OidcSettings
 from core.model.setting import MISSING_VALUE, Group, SettingInvalidError, setting
 from core.model.workloads import WorkloadRule
 
@@ -22,9 +23,10 @@ class AuthKind(StrEnum):
     HTPASSWD = "htpasswd"
     TOKEN = "token"  # noqa: S105 - a keyword of the configuration file, not a password
     WORKLOADS = "workloads"
+    OIDC = "oidc"
 
 
-_COMBINABLE: Final = frozenset({AuthKind.HTPASSWD, AuthKind.TOKEN, AuthKind.WORKLOADS})
+_COMBINABLE: Final = frozenset({AuthKind.HTPASSWD, AuthKind.TOKEN, AuthKind.WORKLOADS, AuthKind.OIDC})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +113,8 @@ class WorkloadSettings(WorkloadRule):
 class AuthSettings:
     """The selected methods; only their sections are used.
 
-    A bare method name stands for that method without parameters. `htpasswd`, `token` and `workloads` can be combined.
+    A bare method name stands for that method without parameters. `htpasswd`, `token`, `workloads` and `oidc` can be
+    combined.
     """
 
     methods: tuple[AuthKind, ...] = (AuthKind.NONE,)
@@ -127,6 +130,13 @@ class AuthSettings:
         (),
         refuses_unknown=True,
     )
+    oidc: OidcSettings = setting(
+        "oidc",
+        "Sign-in to the web page at an identity provider.",
+        OidcSettings(),
+        may_be_empty=True,
+        refuses_unknown=True,
+    )
 
     @staticmethod
     def complete(values: dict[str, Any]) -> dict[str, Any]:
@@ -138,13 +148,37 @@ class AuthSettings:
                 f"{', '.join(sorted(_COMBINABLE))}"
             )
         _require_distinct(values.get("workloads", ()))
+        if AuthKind.OIDC in methods:
+            _require_own_prefix(values["oidc"], values.get("workloads", ()))
         values.pop("none", None)
         return values | {"methods": methods} if methods else values
 
     @property
     def has_users(self) -> bool:
-        """Whether the registry has users of its own, in a file."""
+        """Whether the registry knows its users: those of a file, or those who signed in at an identity provider."""
+        return self.has_passwords or self.has_provider
+
+    @property
+    def has_passwords(self) -> bool:
+        """Whether the registry has users with passwords, in a file."""
         return AuthKind.HTPASSWD in self.methods
+
+    @property
+    def has_provider(self) -> bool:
+        """Whether people sign in at an identity provider."""
+        return AuthKind.OIDC in self.methods
+
+    @property
+    def prefixes(self) -> frozenset[str]:
+        """The texts with which the names of workloads and of the provider's users begin."""
+        provider = {self.oidc.prefix} if self.has_provider else set()
+        return frozenset({each.prefix for each in self.workloads} | provider)
+
+    @property
+    def group_sources(self) -> Sequence[Callable[[str], bool]]:
+        """For each source of groups, whether it may name a group."""
+        provider = [self.oidc.names_group] if self.has_provider else []
+        return [*(each.names_group for each in self.workloads), *provider]
 
     @property
     def has_workloads(self) -> bool:
@@ -165,3 +199,10 @@ def _require_distinct(workloads: Sequence[WorkloadSettings]) -> None:
             problems[index] = {"user": [text]}
     if problems:
         raise SettingInvalidError({"workloads": problems})
+
+
+def _require_own_prefix(oidc: OidcSettings, workloads: Sequence[WorkloadSettings]) -> None:
+    """Reject a prefix of users that people share with workloads."""
+    if oidc.prefix in {each.prefix for each in workloads}:
+        problem = f"must not begin with {oidc.prefix}, as users of `auth.workloads` do"
+        raise SettingInvalidError({"oidc": {"claims": {"user": [problem]}}})

@@ -247,14 +247,17 @@ def _require_compatible(auth: AuthSettings, access: AccessSettings, http: HttpSe
                 }
             }
         )
-    if identity and any(each.prefix == identity.prefix for each in auth.workloads):
-        problem = "must differ from the prefixes of the users of `auth.workloads`"
+    if identity and identity.prefix in auth.prefixes:
+        problem = "must differ from the prefixes of the users of `auth.workloads` and `auth.oidc`"
         raise SettingInvalidError({"http": {"tls": {"clientidentity": {"prefix": [problem]}}}})
-    if access.group_file and not auth.has_users:
+    if access.group_file and not auth.has_passwords:
         raise SettingInvalidError(
             {"access": {"groupfile": ["needs `auth.htpasswd`: other methods have no users in groups"]}}
         )
     groups = [name.removeprefix("@") for rule in access.rules for name in rule.who if name.startswith("@")]
-    sources = [each.names_group for each in auth.workloads] + ([identity.names_group] if identity else [])
+    sources = [*auth.group_sources, *([identity.names_group] if identity else [])]
     if not access.group_file and any(not any(names(group) for names in sources) for group in groups):
         raise SettingInvalidError({"access": {"groupfile": [f"{MISSING_VALUE}: a rule names a group"]}})
+    if auth.has_provider and not access.rules:
+        problem = f"{MISSING_VALUE}: without rules, every person whom `auth.oidc` lets in may do everything"
+        raise SettingInvalidError({"access": {"rules": [problem]}})

@@ -7,9 +7,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Self
 
 from core.errors import StorageCorruptError
+from core.model.access import Principal
 from core.model.times import time_text
 
-NAME_LENGTH_MAX: Final = 255
+METHOD: Final = "oidc"
+"""The method of a principal that signed in at the identity provider."""
 GROUP_LENGTH_MAX: Final = 255
 GROUPS_MAX: Final = 500
 
@@ -28,6 +30,11 @@ class ExternalUser:
     """Kept by all sign-ins of the same subject; differs after the record was removed."""
     signed_in_at: datetime
     """UTC-aware."""
+
+    @property
+    def principal(self) -> Principal:
+        """The user as the sender of requests."""
+        return Principal(name=self.name, groups=self.groups, has_credentials=True, method=METHOD)
 
     def is_remembered(self, now: datetime, remember: timedelta) -> bool:
         """Whether the last sign-in is recent enough."""

@@ -24,6 +24,7 @@ from entrypoints.observability.jobs import VerificationObserver
 
 if TYPE_CHECKING:
     from config.container import ServerApplication
+    from core.external_users.sign_in import ExternalSignIn
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +45,8 @@ class Operations:
     """The API keys; None without users who could own them."""
     findings: Journal
     """The findings of verifications by servers."""
+    external_sign_in: "ExternalSignIn | None" = None
+    """The sign-in at an identity provider; None if none is configured."""
 
 
 def operations_of(
@@ -70,6 +73,7 @@ def operations_of(
         verification=_verification(application, verification_observer),
         access_keys=application.access_keys if application.settings.auth.has_users else None,
         findings=Journal(application.storage, application.verification_options.scope),
+        external_sign_in=application.external.sign_in if application.external is not None else None,
     )
 
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -22,10 +23,10 @@ from entrypoints.web.rendering import LANGUAGES, Renderer, negotiate_language
 from entrypoints.web.sessions import COOKIE, LIFETIME, Session, Sessions
 from entrypoints.web.views import all_views
 from entrypoints.web.views.preferences import LANGUAGE_COOKIE, THEME_COOKIE, THEMES
-from entrypoints.web.visits import DONE, Answer, Moved, Shown, Visit
+from entrypoints.web.visits import DONE, FLOW_COOKIE, FLOW_LIFETIME, Answer, Left, Moved, Shown, Visit
 
 _PREFERENCE_SECONDS: Final = 365 * 86400
-_FOR_BLOCKED: Final = frozenset({Page.SIGN_IN, Page.SIGN_OUT, Page.PREFERENCES})
+_FOR_BLOCKED: Final = frozenset({Page.SIGN_IN, Page.SIGN_OUT, Page.PROVIDER, Page.CALLBACK, Page.PREFERENCES})
 """Pages that a blocked user needs to sign in as another user."""
 _HEADERS: Final = {
     "Content-Security-Policy": (
@@ -108,24 +109,37 @@ class Site:
     def _respond(self, visit: Visit, answer: Answer) -> web.Response:
         if isinstance(answer, web.Response):
             response = answer
-        elif isinstance(answer, Moved):
-            # After a 303, browsers send a GET, and going back does not repeat the form.
-            target = with_query(self._root(visit.request) + answer.location.path, answer.query)
-            response = web.Response(status=303, headers={"Location": target})
-            for name, value in answer.cookies.items():
-                self._set_cookie(response, visit.request, name, value, max_age=_PREFERENCE_SECONDS)
-        else:
+        elif isinstance(answer, Shown):
             response = self._page(visit, answer)
+        else:
+            # After a 303, browsers send a GET, and going back does not repeat the form.
+            response = web.Response(status=303, headers={"Location": self._target(visit, answer)})
+        self._set_cookies(visit, answer, response)
         for name, value in _HEADERS.items():
             response.headers.setdefault(name, value)
         if visit.request[CLIENT].scheme == "https":
             # On plain HTTP, browsers ignore the header and report an error in their console.
             response.headers["Cross-Origin-Opener-Policy"] = "same-origin"
-        session = answer.session if isinstance(answer, Moved) else None
-        if session is not None or visit.session.is_new:
-            cookie = self._sessions.encode(session or visit.session)
-            self._set_cookie(response, visit.request, COOKIE, cookie, max_age=int(LIFETIME.total_seconds()))
         return response
+
+    def _target(self, visit: Visit, answer: Moved | Left) -> str:
+        if isinstance(answer, Left):
+            return answer.url
+        return with_query(self._root(visit.request) + answer.location.path, answer.query)
+
+    def _set_cookies(self, visit: Visit, answer: Answer, response: web.Response) -> None:
+        set_cookie = partial(self._set_cookie, response, visit.request)
+        session = None
+        if isinstance(answer, Moved):
+            session = answer.session
+            for name, value in answer.cookies.items():
+                set_cookie(name, value, max_age=_PREFERENCE_SECONDS)
+        if isinstance(answer, Left):
+            set_cookie(FLOW_COOKIE, answer.flow, max_age=int(FLOW_LIFETIME.total_seconds()))
+        elif isinstance(answer, Shown | Moved) and answer.ends_flow:
+            set_cookie(FLOW_COOKIE, "", max_age=0)
+        if session is not None or visit.session.is_new:
+            set_cookie(COOKIE, self._sessions.encode(session or visit.session), max_age=int(LIFETIME.total_seconds()))
 
     def _page(self, visit: Visit, shown: Shown) -> web.Response:
         values = {**self._common(visit), **shown.values}

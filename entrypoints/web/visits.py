@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, Final, TypeAlias
 
 from aiohttp import web
@@ -16,6 +17,9 @@ from entrypoints.web.sessions import Session
 
 DONE: Final = "done"
 """The beginning of the parameters with the result of a form, which links of the page do not repeat."""
+FLOW_COOKIE: Final = "registry_sign_in"
+"""The cookie of a sign-in at the identity provider that has begun (`entrypoints.web.flows`)."""
+FLOW_LIFETIME: Final = timedelta(minutes=10)
 
 _DIGITS_MAX: Final = 15
 
@@ -107,6 +111,8 @@ class Shown:
     template: str
     values: Mapping[str, Any] = field(default_factory=dict)
     status: int = 200
+    ends_flow: bool = False
+    """Whether this answer removes the cookie of a sign-in at the identity provider."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,8 +125,19 @@ class Moved:
     """Cookies of the site that this answer sets."""
     session: Session | None = None
     """The session that begins with this answer."""
+    ends_flow: bool = False
+    """Whether this answer removes the cookie of a sign-in at the identity provider."""
 
 
-Answer: TypeAlias = Shown | Moved | web.Response
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Left:
+    """A redirect to the identity provider."""
+
+    url: str
+    flow: str
+    """The value of the cookie of the sign-in."""
+
+
+Answer: TypeAlias = Shown | Moved | Left | web.Response
 View: TypeAlias = Callable[[Visit], Awaitable[Answer]]
 """Answers one method on one kind of page."""

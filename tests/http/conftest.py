@@ -24,6 +24,7 @@ from core.coordination.lease import Lease
 from core.coordination.paced_store import PacedStore
 from core.coordination.read_only import ReadOnlySwitch
 from core.coordination.schedule import SharedSchedule
+from core.external_users.sign_in import ExternalSignIn
 from core.model.access import OPEN, AccessPolicy
 from core.model.digest import Digest
 from core.notifications.outbox import Outbox
@@ -132,7 +133,9 @@ def job_control(
     )
 
 
-def operations_on(services: CoreServices, access_keys: AccessKeys | None = None) -> Operations:
+def operations_on(
+    services: CoreServices, access_keys: AccessKeys | None = None, external: ExternalSignIn | None = None
+) -> Operations:
     read_only = ReadOnlySwitch(services.storage, clock=time.monotonic, now=lambda: datetime.now(UTC))
     return Operations(
         storage=services.storage,
@@ -145,6 +148,7 @@ def operations_on(services: CoreServices, access_keys: AccessKeys | None = None)
         verification=job_control(services, "verification", is_upkeep=False),
         access_keys=access_keys,
         findings=Journal(services.storage, "test"),
+        external_sign_in=external,
     )
 
 

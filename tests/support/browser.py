@@ -105,6 +105,11 @@ class Browser:
         """Apply the style of printed pages, until the next call of `prefer`."""
         self._cdp("Emulation.setEmulatedMedia", media="print")
 
+    def cookie(self, name: str) -> dict[str, Any] | None:
+        """Return a cookie with its attributes, whatever page is open; None if there is none."""
+        cookies: list[dict[str, Any]] = self._cdp("Network.getAllCookies")["cookies"]
+        return next((each for each in cookies if each["name"] == name), None)
+
     def forget(self) -> None:
         """Remove all cookies."""
         self._cdp("Network.clearBrowserCookies")

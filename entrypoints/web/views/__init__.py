@@ -1,6 +1,7 @@
 """The views: each answers the requests for one or a few kinds of pages."""
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from entrypoints.http.site import SiteParts
 from entrypoints.web.locations import Page
@@ -23,9 +24,13 @@ from entrypoints.web.views.usage import UsageViews
 from entrypoints.web.views.verification import VerificationViews
 from entrypoints.web.visits import View
 
+if TYPE_CHECKING:
+    from core.external_users.sign_in import ExternalSignIn
+
 
 def all_views(parts: SiteParts, sessions: Sessions) -> Mapping[tuple[Page, str], View]:
     """Return the view of each kind of page and each method."""
+    external = parts.operations.external_sign_in
     return {
         **ActivityViews(parts).views(),
         **OverviewViews(parts).views(),
@@ -36,6 +41,7 @@ def all_views(parts: SiteParts, sessions: Sessions) -> Mapping[tuple[Page, str],
         **DeletingViews(parts).views(),
         **HistoryViews(parts).views(),
         **SigningViews(parts, sessions).views(),
+        **(_provider_views(parts, sessions, external) if external is not None else {}),
         **KeyViews(parts).views(),
         **PreferenceViews().views(),
         **TrashViews(parts).views(),
@@ -44,3 +50,12 @@ def all_views(parts: SiteParts, sessions: Sessions) -> Mapping[tuple[Page, str],
         **ReadOnlyViews(parts).views(),
         **NotificationViews(parts).views(),
     }
+
+
+def _provider_views(
+    parts: SiteParts, sessions: Sessions, external: "ExternalSignIn"
+) -> Mapping[tuple[Page, str], View]:
+    # Imported only where the configuration needs it.
+    from entrypoints.web.views.provider import ProviderViews  # noqa: PLC0415
+
+    return ProviderViews(parts, sessions, external).views()

@@ -23,6 +23,8 @@ class SigningViews:
     def __init__(self, parts: SiteParts, sessions: Sessions) -> None:
         self._authenticator: Authenticator = parts.authenticator
         self._sessions = sessions
+        self._external = parts.operations.external_sign_in
+        self._has_passwords = self._external is None or parts.settings.auth.has_passwords
 
     def views(self) -> Mapping[tuple[Page, str], View]:
         """Return the view of each page and method."""
@@ -36,7 +38,7 @@ class SigningViews:
 
     async def show(self, visit: Visit) -> Answer:
         """Show the form."""
-        return _form(visit.query("next"))
+        return self._form(visit.query("next"))
 
     async def sign_in(self, visit: Visit) -> Answer:
         """Verify the password, and begin a session."""
@@ -46,16 +48,18 @@ class SigningViews:
         try:
             session = await self._verify(visit.request, user, visit.field("password"))
         except TooManyRequestsError:
-            return _form(visit.field("next"), problem="busy", user=user, status=429)
+            return self._form(visit.field("next"), problem="busy", user=user, status=429)
         except CredentialsInvalidError as error:
             log_refused_login(visit.request, error)
             # The same answer for a wrong name and for a wrong password.
-            return _form(visit.field("next"), problem="wrong", user=user, status=403)
+            return self._form(visit.field("next"), problem="wrong", user=user, status=403)
         return Moved(location=destination(visit.field("next")), session=session)
 
-    async def sign_out(self, _visit: Visit) -> Answer:
+    async def sign_out(self, visit: Visit) -> Answer:
         """End the session in this browser."""
-        return Moved(location=Location(Page.OVERVIEW), session=self._sessions.begin())
+        is_external = self._external is not None and await self._external.users.find(visit.user) is not None
+        location = Location(Page.SIGN_OUT if is_external else Page.OVERVIEW)
+        return Moved(location=location, session=self._sessions.begin())
 
     async def _verify(self, request: web.Request, user: str, password: str) -> Session:
         if not user or ":" in user:
@@ -72,7 +76,12 @@ class SigningViews:
         request[SIGNED_IN] = account.principal
         return self._sessions.begin(user=account.principal.name, stamp=account.stamp)
 
-
-def _form(following: str, *, problem: str = "", user: str = "", status: int = 200) -> Shown:
-    values = {"next": destination(following).path, "problem": problem, "claimed": user}
-    return Shown(template="sign-in.html", values=values, status=status)
+    def _form(self, following: str, *, problem: str = "", user: str = "", status: int = 200) -> Shown:
+        values = {
+            "next": destination(following).path,
+            "problem": problem,
+            "claimed": user,
+            "has_passwords": self._has_passwords,
+            "provider": self._external.label if self._external is not None else "",
+        }
+        return Shown(template="sign-in.html", values=values, status=status)

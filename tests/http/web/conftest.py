@@ -131,9 +131,13 @@ class Visitor:
                 html = await response.text()
                 for name, morsel in response.cookies.items():
                     self.cookies[name] = morsel.value
-                if response.status not in {302, 303}:
-                    return Seen(response.status, path, html, response.headers)
-                method, path, options = "GET", response.headers["Location"], {}
+                    if morsel["max-age"] == "0":
+                        del self.cookies[name]
+                following = response.headers.get("Location", "")
+                if response.status not in {302, 303} or not following.startswith("/"):
+                    # The visitor does not follow links to other sites.
+                    return Seen(response.status, following or path, html, response.headers)
+                method, path, options = "GET", following, {}
         raise AssertionError("too many redirects")
 
     def _cookie(self, path: str) -> str:

@@ -61,7 +61,8 @@ async def test_user_who_signed_in_is_found_everywhere(users, replica, storage):
     assert await users.find(ALICE) == alice
     assert storage.count() == 0
     assert await replica().find(ALICE) == alice
-    assert (alice.name, alice.groups) == (ALICE, {"oidc:dev"})
+    principal = alice.principal
+    assert (principal.name, principal.groups, principal.method) == (ALICE, {"oidc:dev"}, "oidc")
 
 
 async def test_finding_costs_one_request_in_four_seconds(users, replica, storage, time):
