@@ -13,6 +13,7 @@ from core.access_keys.key import EVERYWHERE, AccessKey, limit_to
 from core.errors import UnknownError
 from core.model.access import RuleAction
 from entrypoints.commands.base import Command, add_file_argument
+from entrypoints.commands.external_users import is_external
 from entrypoints.commands.opening import load_and_warn
 from entrypoints.documents import access_key_document
 from entrypoints.exit_codes import ExitCode
@@ -79,8 +80,10 @@ def _run(arguments: Namespace) -> int:
     # Imported here, so that the other commands start without storage SDKs.
     from config.container import build_registry, open_user_file  # noqa: PLC0415
 
-    if arguments.action == "create" and arguments.user not in open_user_file(settings).names():
-        raise UnknownError(f"there is no user {arguments.user}; `registry users add` adds one")
+    if arguments.action == "create" and not is_external(arguments.user):
+        names = open_user_file(settings).names() if settings.auth.has_passwords else ()
+        if arguments.user not in names:
+            raise UnknownError(f"there is no user {arguments.user}; `registry users add` adds one")
     application = build_registry(settings, makes_store=True)
     action: Callable[[RegistryApplication, Namespace], Awaitable[None]] = arguments.run_action
 
@@ -93,6 +96,9 @@ def _run(arguments: Namespace) -> int:
 
 
 async def _create(application: "RegistryApplication", arguments: Namespace) -> None:
+    external = application.external
+    if is_external(arguments.user) and (external is None or await external.users.find(arguments.user) is None):
+        raise UnknownError(f"there is no user {arguments.user}; users of `auth.oidc` sign in to the web page first")
     limit = limit_to(arguments.repositories or EVERYWHERE, arguments.actions.replace(" ", "").split(","))
     lifetime: timedelta | None = arguments.expires
     expires_at = None if lifetime is None else application.now() + lifetime
