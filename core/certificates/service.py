@@ -23,6 +23,8 @@ _MISSING_SECONDS: Final = 2.0
 """Interval at which a process looks for a certificate that it does not have."""
 _PAUSE_SECONDS_MAX: Final = 86400.0
 """Longest pause after a certificate; Let's Encrypt issues five equal ones in a week."""
+_RETRY_SECONDS: Final = 10.0
+"""Interval at which a process tries to order a certificate that it does not have."""
 _LOOK_SECONDS_MAX: Final = 3600.0
 _DUE_SECONDS_MAX: Final = 60.0
 _DUE_LOOKS: Final = 60
@@ -117,7 +119,8 @@ class Certificates:
         if not due:
             return
         for host in due:
-            self._order_at[host] = self._clock() + self._look_seconds(host)
+            # Also the interval at which a store that cannot be written is tried.
+            self._order_at[host] = self._clock() + (self._look_seconds(host) if host in self._held else _RETRY_SECONDS)
         if not await self._lease.try_acquire():
             return
         async with self._lease.keeping():

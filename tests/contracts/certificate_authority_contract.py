@@ -28,7 +28,7 @@ class CertificateAuthorityContract:
 
         return publish
 
-    async def test_order_brings_a_certificate_with_its_key(self, authority: CertificateAuthority, publish):
+    async def test_answer_brings_a_certificate_with_its_key(self, authority: CertificateAuthority, publish):
         account = await authority.new_account_key()
         certificate = await authority.order(HOST, account, publish)
         chain = x509.load_pem_x509_certificates(certificate.chain.encode())
@@ -43,9 +43,6 @@ class CertificateAuthorityContract:
             chain[0].not_valid_after_utc,
         )
         assert certificate.begins_at - timedelta(minutes=5) < datetime.now(UTC) < certificate.ends_at
-
-    async def test_answer_names_host_and_token(self, authority: CertificateAuthority, publish):
-        await authority.order(HOST, await authority.new_account_key(), publish)
         [answer] = self.published
         assert answer.host == HOST
         assert answer.key_authorization.startswith(f"{answer.token}.")

@@ -1,16 +1,18 @@
 """When certificates are ordered and renewed, by which replica, and the result of each failure."""
 
 import asyncio
+from contextlib import suppress
 from datetime import timedelta
 
 import pytest
+from typing_extensions import override
 
 from adapters.certificates.memory import InMemoryAuthority
 from core.certificates.service import ANSWER_SECONDS, JOB
 from core.errors import StorageUnavailableError
 from core.ports.certificate_authority import Certificate, CertificateOrderError
 from core.store import certificate_objects, layout
-from tests.support.faulty_blob_storage import FaultyBlobStorage
+from tests.support.faulty_blob_storage import MUTATIONS, FaultyBlobStorage
 from tests.unit.core.certificates.conftest import HOST, make_records, run_together
 
 DAY = 86400.0
@@ -260,3 +262,22 @@ async def test_removed_certificate_is_ordered_again(replica, storage, authority)
     await storage.delete([ISSUED])
     await replica("b").run(10)
     assert authority.ordered == [HOST, HOST]
+
+
+async def test_store_that_cannot_be_written_is_tried_every_ten_seconds(replica, storage, authority, time):
+    class UnwritableStorage(FaultyBlobStorage):
+        @override
+        async def carry_out(self, operation, key, call):
+            if operation in MUTATIONS:
+                self.operations.append(operation)
+                raise StorageUnavailableError("read-only file system")
+            return await super().carry_out(operation, key, call)
+
+    store = UnwritableStorage(storage)
+    one = replica(store=store)
+    for _ in range(30):
+        with suppress(StorageUnavailableError):
+            await one.look()
+        time.pass_seconds(1)
+    assert len([each for each in store.operations if each in MUTATIONS]) == 3
+    assert authority.ordered == []
