@@ -91,7 +91,7 @@ class TokenServer(Authenticator, TokenIssuer):
         except CredentialsExpiredError:
             raise
         except CredentialsInvalidError as error:
-            raise CredentialsInvalidError(f"{refusal}, as a token of this registry; {error}") from None
+            raise CredentialsInvalidError(f"{error}; as a token of this registry: {refusal}") from None
 
     async def _verified(self, claims: Mapping[str, Any]) -> Principal:
         now = int(self._now().timestamp())
