@@ -27,7 +27,8 @@ async def probe_issuers(settings: AuthSettings, *, now: Callable[[], datetime]) 
     # Imported only when needed, like the rest of the web client: it takes time and memory.
     from adapters.auth.issuers import Issuer  # noqa: PLC0415
 
-    for options in dict.fromkeys(each.connection for each in settings.workloads):
+    provider = [settings.oidc.connection] if settings.has_provider else []
+    for options in dict.fromkeys([*(each.connection for each in settings.workloads), *provider]):
         try:
             async with Issuer(options, now=now, clock=time.monotonic) as issuer:
                 found = await issuer.probe()

@@ -28,6 +28,8 @@ def _judge_keys(state: IssuerState) -> Diagnosis:
     check = f"issuer {state.url}: keys"
     if state.problem:
         return failure(
-            check, state.problem, "check issuer, jwks, ca and tokenfile of auth.workloads, and the way to the issuer"
+            check,
+            state.problem,
+            "check issuer, jwks, ca and tokenfile of auth.workloads or auth.oidc, and the way to the issuer",
         )
     return ok(check, f"{state.keys} usable")

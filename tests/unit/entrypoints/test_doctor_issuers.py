@@ -33,6 +33,19 @@ async def test_sound_issuer_passes(tmp_path: Path) -> None:
         assert (clock.check, clock.verdict) == (f"issuer {provider.url}: clock", Verdict.OK)
 
 
+async def test_provider_at_which_people_sign_in_is_examined(tmp_path: Path) -> None:
+    with IdentityProvider(algorithm="ES256") as provider:
+        path = tmp_path / "config.yml"
+        path.write_text(
+            f"version: 0.1\nstorage: inmemory\nauth: {{oidc: {{issuer: '{provider.url}', clientid: c}}}}\n"
+            "access: {rules: [{who: authenticated, actions: pull}]}\n"
+        )
+        loaded = load(str(path))
+        application = build_registry(loaded.settings)
+        keys, clock = await examine(DoctorContext(loaded=loaded, application=application, scratch_id="test"))
+        assert (keys.check, keys.verdict, clock.verdict) == (f"issuer {provider.url}: keys", Verdict.OK, Verdict.OK)
+
+
 async def test_wrong_clock_is_found(tmp_path: Path) -> None:
     with IdentityProvider(algorithm="ES256") as provider:
         date = datetime.now(UTC) - timedelta(hours=1)
