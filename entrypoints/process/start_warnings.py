@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from config.container import ServerParts
-from config.settings import HttpNetwork, Settings, has_credentials
+from config.settings import AuthSettings, HttpNetwork, Settings, has_credentials
 from core.model.access import EVERYONE, AccessPolicy, RuleAction
 from entrypoints.observability.debug import is_public
 
@@ -40,6 +40,17 @@ def warn_at_start(parts: ServerParts) -> None:
             "restrict access.rules, or allow only public repositories (proxy.upstreams[].allow)",
             prefix or "/",
         )
+    for issuer in _issuers_without_tls(settings.auth):
+        _logger.warning(
+            "the issuer %s has no TLS: an attacker on the network can name any user; use its https URL, with "
+            "`ca` for a private authority",
+            issuer,
+        )
+
+
+def _issuers_without_tls(auth: AuthSettings) -> Sequence[str]:
+    issuers = [each.issuer for each in auth.workloads] + ([auth.oidc.issuer] if auth.has_provider else [])
+    return [each for each in dict.fromkeys(issuers) if each.startswith("http:")]
 
 
 def _open_upstreams(settings: Settings, policy: AccessPolicy) -> Sequence[str]:

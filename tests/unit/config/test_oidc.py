@@ -7,7 +7,9 @@ import pytest
 
 from adapters.auth.access_keys import AccessKeyAuthenticator
 from adapters.auth.login_tokens import LoginTokenAuthenticator
+from config.container import build_server_parts
 from config.container.graph import Container
+from entrypoints.process.start_warnings import warn_at_start
 from tests.support.configuration import MINIMAL, LoadText, problems_of
 
 ISSUER = "https://id.example/realms/main"
@@ -107,6 +109,14 @@ def test_workloads_must_not_share_the_prefix(load_text: LoadText) -> None:
     workloads = "  workloads: [{issuer: https://ci.example, audiences: [r], when: {sub: x}, user: 'oidc:{sub}'}]\n"
     assert "`auth.oidc.claims.user`" in said_about(load_text, MINIMAL + OIDC + workloads + RULES)
     load_text(MINIMAL + OIDC + workloads.replace("'oidc:", "'ci:") + RULES)
+
+
+def test_issuer_without_tls_is_warned_about(load_text: LoadText, caplog: pytest.LogCaptureFixture) -> None:
+    secret = "http: {secret: a secret of sixteen bytes}\n"
+    warn_at_start(build_server_parts(load_text(MINIMAL + OIDC + RULES + secret).settings))
+    assert "has no TLS" not in caplog.text
+    warn_at_start(build_server_parts(load_text(MINIMAL + OIDC.replace("https:", "http:") + RULES + secret).settings))
+    assert "the issuer http://id.example/realms/main has no TLS" in caplog.text
 
 
 @pytest.mark.parametrize("others", ["", "  htpasswd: {realm: r, path: /p}\n"])
