@@ -175,6 +175,7 @@ async def test_malformed_request_has_an_id_and_one_line(guarded, lines, request_
         ("/v2/?n=1?password=hunter2", "/v2/?n=1?password=hunter2"),
         ("/v2/", "/v2/"),
         ("/v2/?", "/v2/"),
+        ("/ui/_callback?code=abc&state=xyz", "/ui/_callback?code=…&state=…"),
     ],
 )
 def test_values_of_unknown_parameters_are_hidden(uri, shown) -> None:

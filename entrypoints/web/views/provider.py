@@ -87,8 +87,11 @@ class ProviderViews:
         if visit.request.method != "GET":
             # A program that looks at links must not use up the code.
             raise NameUnknownError("no such page")
-        visit.request[AUDIT_ACTION] = AuditAction.SIGN_IN
         flow = self._flows.decode(visit.request.cookies.get(FLOW_COOKIE, ""), state=visit.query("state"))
+        if flow is None and visit.user:
+            # A second click at the provider, or the button Back: the first return has begun the session.
+            return Moved(location=Location(Page.OVERVIEW))
+        visit.request[AUDIT_ACTION] = AuditAction.SIGN_IN
         try:
             user = await self._redeem(visit, flow)
         except (

@@ -198,6 +198,14 @@ async def test_replayed_callback_is_refused(visitor, provider):
     assert provider.faults == ["unknown or used code"]
 
 
+async def test_second_return_of_a_user_who_has_signed_in_leads_to_the_repositories(visitor, provider):
+    path, query = await begin(visitor)
+    await come_back(visitor, path, query)
+    page = await come_back(visitor, path, query)
+    assert (page.path, page.status, ALICE in page.text) == (ROOT, 200, True)
+    assert provider.requests["/token"] == 1
+
+
 async def test_callback_of_another_browser_is_refused(visitor, provider):
     path, query = await begin(visitor)
     other = Visitor(visitor.api)
