@@ -145,6 +145,9 @@ def test_container_serves_as_an_ordinary_user(builder: Builder, container: str, 
         assert image.digest in registry.pull("in/container", "v1")
         assert {owner_of_listener(port)} == {10001}
         assert registry.catalog() == ["in/container"]
+        settings = json.loads(builder.run("inspect", "--type=image", IMAGE))["Docker"]["config"]
+        check = builder.command_in(container, *settings["Healthcheck"]["Test"][1:], environment=environment)
+        subprocess.run(check, env=builder.environment, check=True, timeout=60)
 
 
 def test_container_without_credentials_names_the_missing_key(builder: Builder, container: str) -> None:

@@ -1,11 +1,17 @@
 """Middlewares of the storage: real clients pull through a CDN, and distribution names the same URLs."""
 
+import json
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from typing_extensions import override
 
 from adapters.blob_storage.s3 import S3Options
 from adapters.redirection.base_url import BaseUrlRedirector
@@ -48,6 +54,12 @@ def key(folder: Path) -> RSAPrivateKey:
 def cdn(key: RSAPrivateKey, store: str) -> Iterator[FakeCloudFront]:
     with fake_cloudfront(key.public_key(), store, BUCKET) as server:
         yield server
+
+
+class QuietFiles(SimpleHTTPRequestHandler):
+    @override
+    def log_message(self, *_: object) -> None:
+        """Print nothing."""
 
 
 def cloudfront(cdn: FakeCloudFront, folder: Path) -> dict[str, Any]:
@@ -106,6 +118,46 @@ def test_only_get_of_a_blob_is_redirected(server: RegistryServer) -> None:
     client.request("GET", "/v2/team/app/manifests/v1").expect(200)
     client.request("GET", f"/v2/other/blobs/{digest}").expect(404)
     assert location_of(server).endswith(f"&Key-Pair-Id={KEY_PAIR_ID}")
+
+
+@pytest.fixture
+def list_of_networks(tmp_path: Path) -> Iterator[str]:
+    """Serve a list with one network of AWS; yield its URL."""
+    networks = {"prefixes": [{"ip_prefix": "192.0.2.0/24", "region": "us-east-1", "service": "EC2"}]}
+    (tmp_path / "www").mkdir()
+    (tmp_path / "www" / "ip-ranges.json").write_text(json.dumps(networks))
+    handler = partial(QuietFiles, directory=str(tmp_path / "www"))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/ip-ranges.json"
+        server.shutdown()
+        thread.join()
+
+
+def test_address_of_the_client_decides_between_cloudfront_and_the_store(
+    store: str, cdn: FakeCloudFront, folder: Path, tmp_path: Path, list_of_networks: str
+) -> None:
+    middleware = cloudfront(cdn, folder)
+    middleware["options"] |= {"ipfilteredby": "awsregion", "awsregion": "us-east-1", "iprangesurl": list_of_networks}
+    config = {**with_middlewares(middleware), "http": {"trustedproxies": ["127.0.0.1"], "workers": 1}}
+    environment = s3_environment(store)
+    with RegistryServer(tmp_path / "ours", tmp_path / "unused", config=config, environment=environment) as server:
+        client = RegistryClient(server.host)
+        client.push("team/app", "v1", IMAGE)
+
+        def location(address: str) -> str:
+            path = f"/v2/team/app/blobs/{IMAGE.blobs[0].digest}"
+            answer = client.request("GET", path, headers={"X-Forwarded-For": address})
+            return answer.expect(307).header("Location")
+
+        # Until the list is loaded, all clients get URLs of CloudFront.
+        for _ in range(300):
+            if location("192.0.2.7").startswith(store):
+                break
+            time.sleep(0.1)
+        assert location("192.0.2.7").startswith(f"{store}/{BUCKET}/")
+        assert location("198.51.100.7").startswith(cdn.url)
 
 
 async def test_distribution_names_the_same_url(
