@@ -20,7 +20,7 @@ from entrypoints.web.files import StaticFiles
 from entrypoints.web.forms import TOKEN, read_form
 from entrypoints.web.locations import Location, Page, locate, with_query
 from entrypoints.web.rendering import LANGUAGES, Renderer, negotiate_language
-from entrypoints.web.sessions import COOKIE, LIFETIME, Session, Sessions
+from entrypoints.web.sessions import COOKIE, LIFETIME, Sessions
 from entrypoints.web.views import all_views
 from entrypoints.web.views.preferences import LANGUAGE_COOKIE, THEME_COOKIE, THEMES
 from entrypoints.web.visits import DONE, FLOW_COOKIE, FLOW_LIFETIME, Answer, Left, Moved, Shown, Visit
@@ -63,17 +63,17 @@ class Site:
             file = self._files.respond(location.reference)
             if file is not None:
                 return file
-        session, caller = await self._visitor(request)
-        request[CALLER] = caller
         visit = Visit(
             request=request,
             location=location or Location(Page.OVERVIEW),
-            caller=caller,
-            session=session,
+            caller=Caller(principal=ANONYMOUS, policy=self._parts.authorizer.policy),
+            session=self._sessions.decode(request.cookies.get(COOKIE, "")) or self._sessions.begin(),
             language=_language(request),
             theme=_theme(request),
         )
+        request[CALLER] = visit.caller
         try:
+            visit = await self._identified(visit)
             answer = await self._answer(visit, is_known=location is not None)
         except (ClientGoneError, ConnectionError):
             raise
@@ -81,17 +81,16 @@ class Site:
             return self._explain(visit, error)
         return self._respond(visit, answer)
 
-    async def _visitor(self, request: web.Request) -> tuple[Session, Caller]:
-        """Return the session of a request, and its user as of now: a removed user is an anonymous visitor."""
-        session = self._sessions.decode(request.cookies.get(COOKIE, "")) or self._sessions.begin()
-        principal = ANONYMOUS
-        if session.user:
-            account = await self._accounts.account(session.user) if self._accounts else None
-            if account is None or account.stamp != session.stamp:
-                session = self._sessions.begin()
-            else:
-                principal = account.principal
-        return session, Caller(principal=principal, policy=self._parts.authorizer.policy)
+    async def _identified(self, visit: Visit) -> Visit:
+        """Return the visit of the session's user as of now: a removed user is an anonymous visitor."""
+        user = visit.session.user
+        if not user:
+            return visit
+        account = await self._accounts.account(user) if self._accounts else None
+        if account is None or account.stamp != visit.session.stamp:
+            return replace(visit, session=self._sessions.begin())
+        caller = visit.request[CALLER] = replace(visit.caller, principal=account.principal)
+        return replace(visit, caller=caller)
 
     async def _answer(self, visit: Visit, *, is_known: bool) -> Answer:
         request = visit.request

@@ -3,6 +3,7 @@
 import itertools
 import json
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from datetime import timedelta
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -16,8 +17,9 @@ from adapters.auth.issuer_options import IssuerOptions
 from adapters.auth.issuers import Issuer
 from adapters.auth.oidc import OidcClient, OidcProvider
 from adapters.auth.passwordless import PasswordlessAuthenticator
-from config.settings import AuditSettings, AuthKind, AuthSettings, Settings
+from config.settings import AuditSettings, AuthKind, AuthSettings, HttpSettings, Settings
 from core.access_keys.service import AccessKeys
+from core.errors import StorageUnavailableError
 from core.external_users.identities import IdentityRules
 from core.external_users.service import ExternalUsers
 from core.external_users.sign_in import ExternalSignIn
@@ -178,6 +180,17 @@ async def test_second_replica_finishes_the_sign_in_that_the_first_began(replica,
     visitor.api = await replica()
     page = await visitor.open(f"{path}?{urlencode(query)}", headers=host)
     assert ALICE in page.text, provider.faults
+
+
+async def test_redirect_uri_is_the_address_of_the_page_for_browsers(replica):
+    http = HttpSettings(host="https://registry.example/base", prefix="/base/")
+    visitor = Visitor(await replica(replace(OIDC, http=http)))
+    left = await visitor.open("/base/ui/_provider")
+    assert parse_qs(urlsplit(left.path).query)["redirect_uri"] == ["https://registry.example/base/ui/_callback"]
+    visitor = Visitor(await replica())
+    headers = {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "registry.example"}
+    left = await visitor.open("_provider", headers=headers)
+    assert parse_qs(urlsplit(left.path).query)["redirect_uri"] == ["https://registry.example/ui/_callback"]
 
 
 async def test_second_replica_with_another_secret_refuses(replica, visitor):
@@ -438,6 +451,20 @@ async def test_session_ends_after_twelve_hours_and_with_the_user(visitor, replic
     [record] = [key async for key, _ in visitor.api.services.storage.walk("/docker/registry/v2/_access/users")]
     await visitor.api.services.storage.delete([record])
     assert ALICE not in (await visitor.open()).text
+
+
+async def test_session_outlasts_an_outage_of_the_store(visitor, monkeypatch):
+    await sign_in(visitor)
+    cookie = visitor.cookies["registry_session"]
+
+    async def fail(_users, _name):
+        raise StorageUnavailableError("the store is down")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ExternalUsers, "find", fail)
+        assert_refused(await visitor.open(), 503, "The storage does not answer")
+    assert visitor.cookies["registry_session"] == cookie
+    assert ALICE in (await visitor.open()).text
 
 
 async def test_groups_follow_the_last_sign_in(visitor, provider):
