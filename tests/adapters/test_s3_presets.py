@@ -22,7 +22,8 @@ from tests.support.preset_stores import AliyunStore, GoogleStore, OpenStackStore
 from tests.support.s3_servers import moto_endpoint, stored_in
 from tests.support.streams import payload, stage
 
-BUCKET = "images"
+BUCKET = "presets"
+"""All servers of moto in a process share their buckets."""
 OSS_HOST = "s3.oss-cn-hangzhou.aliyuncs.com"
 RETRY = RetryOptions(attempts=1)
 LARGE = payload(11 * MIB)
