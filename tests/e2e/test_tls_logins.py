@@ -14,7 +14,7 @@ from tests.support.certificates import Authority, Pair
 from tests.support.clients import CommandError, CommandLineClient
 from tests.support.commands import run_beside
 from tests.support.daemons import ContainerdDaemon, Ctr, Docker, DockerDaemon
-from tests.support.helm import CHART, run_helm
+from tests.support.helm import package_chart, run_helm, use_home
 from tests.support.htpasswd import basic, write_htpasswd
 from tests.support.oci import make_image, write_layout
 from tests.support.processes import RegistryServer
@@ -141,13 +141,10 @@ def test_helm_logs_in_with_a_password_and_with_a_key(
     world: World, tmp_path: Path, tool: Tool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tool("helm")
-    for name in ("HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"):
-        monkeypatch.setenv(name, str(tmp_path / name.lower()))
-    monkeypatch.setenv("SSL_CERT_FILE", str(world.authority.path))
+    use_home(monkeypatch, tmp_path / "helm", world.authority)
     pulled = tmp_path / "pulled"
     pulled.mkdir()
-    run_helm("package", str(CHART), "--destination", str(tmp_path))
-    [package] = tmp_path.glob("registry-*.tgz")
+    package = package_chart(tmp_path)
     chart = f"oci://{world.host}/team/charts"
     with pytest.raises(ValueError, match=REFUSED):
         run_helm("registry", "login", world.host, "-u", "alice", "-p", "wrong")
@@ -210,26 +207,14 @@ def test_client_with_a_certificate_needs_no_login(
         assert client.run("pull", "--quiet", f"--cert-dir={folder}", client.reference(name)).strip() in CONFIG_DIGEST
 
 
-@pytest.fixture(scope="module")
-def docker_folder(daemons_folder: Path) -> Path:
-    return daemons_folder / "certs.d"
-
-
-@pytest.fixture(scope="module")
-def dockerd(docker_folder: Path, containerd: ContainerdDaemon) -> Iterator[DockerDaemon]:
-    docker_folder.mkdir()
-    with DockerDaemon(docker_folder.parent / "docker", containerd, config={}, certificates=docker_folder) as daemon:
-        yield daemon
-
-
 def test_docker_logs_in_or_has_a_certificate(
-    dockerd: DockerDaemon, docker_folder: Path, world: World, tmp_path: Path, tool: Tool
+    tls_dockerd: DockerDaemon, docker_certificates: Path, world: World, tmp_path: Path, tool: Tool
 ) -> None:
     tool("skopeo")
     host = host_of(world.replicas[1])
     names = ("stranger", "password", "key", "certified")
-    stranger, with_password, with_key, certified = (Docker(tmp_path / name, host, dockerd) for name in names)
-    write_docker_folder(docker_folder / host, None, world.authority)
+    stranger, with_password, with_key, certified = (Docker(tmp_path / name, host, tls_dockerd) for name in names)
+    write_docker_folder(docker_certificates / host, None, world.authority)
     with pytest.raises(CommandError, match=REFUSED):
         log_in(stranger, "alice", "wrong")
     log_in(with_password, "alice", "secret")
@@ -239,7 +224,7 @@ def test_docker_logs_in_or_has_a_certificate(
     with_key.remove(with_key.reference("team/docker:v1"))
     with pytest.raises(CommandError, match=REFUSED):
         stranger.pull("team/docker:v1")
-    write_docker_folder(docker_folder / host, world.builder, world.authority)
+    write_docker_folder(docker_certificates / host, world.builder, world.authority)
     # The registry asks for no password, so docker sends none.
     log_in(certified, "alice", "wrong")
     certified.push(world.layout, "v1", "team/docker:v2")

@@ -37,3 +37,19 @@ def dockerd(
 ) -> Iterator[DockerDaemon]:
     with DockerDaemon(daemons_folder / "docker", containerd, config=docker_configuration) as daemon:
         yield daemon
+
+
+@pytest.fixture(scope="module")
+def docker_certificates(daemons_folder: Path) -> Path:
+    """Return the folder `certs.d` of `tls_dockerd`."""
+    folder = daemons_folder / "certs.d"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tls_dockerd(docker_certificates: Path, containerd: ContainerdDaemon) -> Iterator[DockerDaemon]:
+    """Return a daemon that reaches registries over TLS only."""
+    home = docker_certificates.parent / "tls-docker"
+    with DockerDaemon(home, containerd, config={}, certificates=docker_certificates) as daemon:
+        yield daemon

@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
+from tests.support.certificates import Authority
 from tests.support.deployments import DEPLOY
 from tests.support.tools import find_tool
 
@@ -32,6 +34,20 @@ def run_helm(*arguments: str, cwd: Path | None = None) -> str:
     if done.returncode:
         raise ValueError(done.stderr.strip())
     return done.stdout
+
+
+def use_home(monkeypatch: pytest.MonkeyPatch, home: Path, authority: Authority) -> None:
+    """Let helm keep its files in a folder of the test, and trust an authority."""
+    for name in ("HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"):
+        monkeypatch.setenv(name, str(home / name.lower()))
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority.path))
+
+
+def package_chart(folder: Path) -> Path:
+    """Package the chart of this project into a folder."""
+    run_helm("package", str(CHART), "--destination", str(folder))
+    [package] = folder.glob("registry-*.tgz")
+    return package
 
 
 def render(values: Path | None = None) -> str:
