@@ -78,6 +78,29 @@ async def test_unknown_and_wrong_keys_are_refused(keys, storage):
     assert storage.count() == 2
 
 
+async def test_unknown_key_takes_the_steps_of_a_wrong_one(replica, storage):
+    key, _ = await create(replica())
+    costs: dict[str, list[int]] = {}
+    for kind, key_id in (("wrong", key.id), ("unknown", Token.new(lambda count: b"u" * count).id)):
+        process = replica()
+        storage.count()
+        for _ in range(2):
+            assert await process.verify(Token(id=key_id, secret="0" * 43).text) is None
+            costs.setdefault(kind, []).append(storage.count())
+    assert costs == {"wrong": [1, 0], "unknown": [1, 0]}
+
+
+async def test_ten_thousand_keys_do_not_change_the_cost(keys, replica, storage):
+    for number in range(10_000):
+        await create(keys, owner=f"ci-{number}")
+    _, token = await create(keys)
+    process = replica()
+    storage.count()
+    for requests in (1, 0):
+        assert await process.verify(token) is not None
+        assert storage.count() == requests
+
+
 async def test_expired_key_is_refused(keys, time):
     key, token = await create(keys, expires_at=time.now() + timedelta(hours=1))
     assert await keys.verify(token) == key
