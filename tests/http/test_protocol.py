@@ -323,4 +323,4 @@ async def test_tls_handshake_on_the_plain_port_is_logged_once(guarded, caplog):
     await settle()
     lines = [record.getMessage() for record in caplog.records if record.name.startswith("entrypoints")]
     [line] = [line for line in lines if line.startswith("rejected")]
-    assert "the client started TLS on a port for plain HTTP" in line
+    assert line.endswith(": the client started TLS on a port for plain HTTP")

@@ -281,7 +281,9 @@ class GuardedProtocol(RequestHandler):
         if isinstance(exc, BadHttpMessage):
             status, text = self._judge(exc)
             # Do not use aiohttp's message, which quotes the header: it may be the one with the password.
-            _logger.info("rejected a request from %s: %s (%s)", request.remote, text, type(exc).__name__)
+            # The class of aiohttp's error adds to the text; the text of a `Refusal` is complete.
+            detail = "" if isinstance(exc, Refusal) else f" ({type(exc).__name__})"
+            _logger.info("rejected a request from %s: %s%s", request.remote, text, detail)
             response = respond(status, [envelope("UNSUPPORTED", text)])
         else:
             _logger.error("request failed outside the application", exc_info=exc)
