@@ -90,7 +90,9 @@ def test_folder_that_the_user_may_not_write_is_reported(base, name):
     (root / ".tmp").chmod(0o777)
     (root / name).chmod(0o555)
     with powerless() as user:
-        assert f"user {user} may not write to {root / name}" in refused(root)
+        message = refused(root)
+        assert f"user {user} may not write to {root / name}" in message
+        assert message.endswith(f"chown -R {user} {root}")
         open_root(str(root), makes=False)
 
 

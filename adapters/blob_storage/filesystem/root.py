@@ -72,7 +72,10 @@ def _require_writable(root: str, path: str) -> None:
         return
     if os.statvfs(path).f_flag & os.ST_RDONLY:
         raise _unusable(root, f"is on a read-only file system ({path})", "mount it writable")
-    raise _unusable(root, f"is not writable: {user()} may not write to {path}", _install_command(path))
+    # An existing folder may have contents of the same owner, as a volume that another user mounted before.
+    inside = path == root or path.startswith(f"{root}/")
+    remedy = f"chown -R {os.geteuid()} {root}" if inside else _install_command(path)
+    raise _unusable(root, f"is not writable: {user()} may not write to {path}", remedy)
 
 
 def _install_command(path: str) -> str:
