@@ -19,6 +19,7 @@ _MERGE_TAG: Final = "tag:yaml.org,2002:merge"
 _NULL_TAG: Final = "tag:yaml.org,2002:null"
 _TYPED_TAGS: Final = frozenset(f"tag:yaml.org,2002:{name}" for name in ("bool", "int", "float", "null"))
 _TEXT_TAGS: Final = frozenset(f"tag:yaml.org,2002:{name}" for name in ("str", "timestamp", "value", "binary"))
+_TAB: Final = r"found character '\t' that cannot start any token"
 _QUOTED: Final = re.compile(r"'[^']{2,}'|\"[^\"]{2,}\"")
 
 
@@ -83,7 +84,7 @@ class _Converter:
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             source = whole if mark is None else self._source(mark)
-            raise ConfigError([f"{source}: not valid YAML: {_harmless(error.problem)}"]) from None
+            raise ConfigError([f"{source}: not valid YAML: {_problem(error)}"]) from None
         except yaml.YAMLError:
             raise ConfigError([f"{whole}: not valid YAML: it contains a control character"]) from None
         except RecursionError:
@@ -147,6 +148,9 @@ class _Converter:
         return Scalar(text=text, value=text, source=source)
 
 
-def _harmless(problem: str | None) -> str:
-    """Remove quotations from YAML's messages, since they may contain parts of a password."""
+def _problem(error: yaml.MarkedYAMLError) -> str:
+    """Return YAML's message without quotations, since they may contain parts of a password."""
+    problem = error.problem
+    if problem == _TAB:
+        return "a tab; YAML indents with spaces"
     return printable(_QUOTED.sub("…", problem or "unknown"), limit=200)

@@ -90,6 +90,7 @@ MERGE_BOMB = "a: &a {k: v}\n" + "".join(
         ("a", "must be a mapping"),
         ("a: 1\n---\nb: 2", "found another document"),
         ("a: [", "not valid YAML"),
+        ("a:\n\tb: 1", "config.yml:2: not valid YAML: a tab; YAML indents with spaces"),
     ],
     ids=lambda text: text[:24],
 )
