@@ -22,6 +22,7 @@ from entrypoints.doctor.findings import failure, ok, skipped, warning
 
 _OCTETS: Final = {"Content-Type": "application/octet-stream"}
 _BLOB_BYTES: Final = 96 * 1024
+_SIGNATURE_REFUSED: Final = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 _PROXY_SETTINGS: Final = "see docs/proxies.md for tested settings"
 _CONFIG_TYPE: Final = "application/vnd.oci.image.config.v1+json"
 
@@ -165,6 +166,8 @@ class ScratchPush:
         except UnreachableError:
             return failure(check, f"{place} cannot be reached from here", remedy)
         if followed.status != HTTPStatus.OK:
+            if followed.status in _SIGNATURE_REFUSED:
+                remedy = "check the region and keys of the store, and the clock: it refuses the signature of the URL"
             return failure(check, f"{place} returned {followed.status}", remedy)
         return _compare(followed, blob, check)
 

@@ -25,7 +25,7 @@ from tests.support.processes import RegistryServer, RoundRobinProxy
 from tests.support.proxies import BrokenNginx, Nginx
 from tests.support.redis_server import RedisServer
 from tests.support.registry_client import RegistryClient
-from tests.support.s3_servers import moto_endpoint
+from tests.support.s3_servers import moto_endpoint, versitygw_endpoint
 
 pytestmark = pytest.mark.e2e
 
@@ -386,3 +386,14 @@ def test_object_store_passes_and_nothing_is_left(kind: str, tmp_path: Path) -> N
         assert findings["push: redirect to the store"]["verdict"] == "ok"
         assert findings["storage: create once"]["verdict"] == ("warning" if kind == "scs" else "ok")
         assert RegistryClient(server.host).catalog() == []
+
+
+def test_region_that_the_store_does_not_have_is_named(tool: Callable[[str], str], tmp_path: Path) -> None:
+    """The SDK corrects the region in its own requests, so pushes work; the signed URLs of pulls keep the wrong one."""
+    (tmp_path / "gateway").mkdir()
+    with versitygw_endpoint(tool("versitygw"), BUCKET, tmp_path / "gateway") as url:
+        environment = {**s3_environment(url), "REGISTRY_STORAGE_S3_REGION": "eu-central-1"}
+        with RegistryServer(tmp_path / "ours", tmp_path / "unused", environment=environment) as server:
+            _, findings = examine(server.config_path, "--url", server.url, environment=server.environment)
+    assert list(bad(findings)) == ["push: redirect to the store"]
+    assert "check the region" in findings["push: redirect to the store"]["remedy"]
