@@ -26,10 +26,8 @@ class Costs:
     """A manifest by tag, from an S3 store."""
     digest: float
     """A manifest by digest, from an S3 store."""
-    known_redirect: float
-    """A blob answered by a redirect, with its link in memory, as after a push at the same process."""
     redirect: float
-    """The same, with one request to the store for its link."""
+    """A blob answered by a redirect, of which the process remembers the descriptor."""
     stream: float
     """One MiB of a blob, read from an S3 store and sent on."""
     tls: float
@@ -86,15 +84,11 @@ def measured_costs() -> Costs:
     text = _MEASURED.read_text(encoding="utf-8")
     stored = text.partition("## On an S3 server")[2].partition("\n## ")[0]
     over_tls = text.partition("## Over TLS")[2].partition("\n## ")[0]
-    cold = re.search(r"each redirect costs one request to the store and ([\d.]+) ms", stored)
-    if cold is None:
-        raise ValueError("docs/performance.md has no cost of a redirect whose link is not in memory")
     plain = _cell(text, "256 MiB pull, 4 connections | CPU ms each", 0)
     return Costs(
         tag=_cell(stored, "manifest by tag | requests/s", 2),
         digest=_cell(stored, "manifest by digest | requests/s", 2),
-        known_redirect=_cell(stored, "blob answered 307 (redirects on) | requests/s", 2),
-        redirect=float(cold[1]),
+        redirect=_cell(stored, "blob answered 307 (redirects on) | requests/s", 2),
         stream=_cell(stored, "64 MiB pull, 1 connection | MiB/s", 2) / 64,
         tls=(_cell(over_tls, "server CPU for each, 4 connections, ms", 0) - plain) / 256,
         connection=_cell(over_tls, "new TLS connection, CPU ms", 0),
@@ -121,7 +115,7 @@ def plan(costs: Costs, rollout: Rollout, machine: Machine) -> Plan:
     needed = [ceil(each / (machine.cores * machine.load)) for each in cores]
     return Plan(
         requests_per_second=pulls_per_second * (MANIFESTS + blobs),
-        store_requests_per_second=pulls_per_second * (MANIFEST_STORE_REQUESTS + blobs),
+        store_requests_per_second=pulls_per_second * MANIFEST_STORE_REQUESTS,
         gigabits=gigabits,
         cores_redirected=cores[0],
         cores_streamed=cores[1],
@@ -175,7 +169,6 @@ def _costs_table(costs: Costs) -> str:
         "`tag`: a manifest by tag": f"{costs.tag:.2f} ms",
         "`digest`: a manifest by digest": f"{costs.digest:.2f} ms",
         "`redirect`: a blob answered by a redirect": f"{costs.redirect:.2f} ms",
-        "the same, with the descriptor of the blob in the cache": f"{costs.known_redirect:.2f} ms",
         "`stream`: 1 MiB of a blob from the store to a client": f"{costs.stream:.2f} ms",
         "`tls`: encryption of 1 MiB": f"{costs.tls:.2f} ms",
         "`connection`: a new TLS connection": f"{costs.connection:.2f} ms",
