@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _INDENT: Final = " " * 10
 _LOUD: Final = frozenset({Verdict.WARNING, Verdict.FAILURE})
 _COLOURS: Final = {Verdict.OK: Colour.GREEN, Verdict.WARNING: Colour.YELLOW, Verdict.FAILURE: Colour.RED}
+_STORAGE_REMEDY: Final = "check the section `storage` of the configuration"
 _MIB: Final = 1024 * 1024
 
 
@@ -68,7 +69,8 @@ async def _run_checks(arguments: Namespace, loaded: Loaded) -> int:
         try:
             await stack.enter_async_context(opened(application, only=application.storage_and_catalog))
         except StorageError as error:
-            reporter.report(failure("storage: open", str(error), "check the section `storage` of the configuration"))
+            problem, _, remedy = str(error).partition("; remedy: ")
+            reporter.report(failure("storage: open", problem, remedy or _STORAGE_REMEDY))
             return reporter.finish()
         async for diagnosis in run_checks(await _doctor_context(arguments, loaded, application, stack)):
             reporter.report(diagnosis)

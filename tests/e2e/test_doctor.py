@@ -283,7 +283,8 @@ def test_storage_that_cannot_be_opened_is_reported(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("a file")
     code, findings = examine(write_config(tmp_path))
     assert code == ExitCode.DAMAGE
-    assert "storage: open" in bad(findings)
+    assert bad(findings)["storage: open"] == "set the path of a folder"
+    assert "remedy" not in findings["storage: open"]["detail"]
 
 
 def test_unreachable_redis_is_reported(tool: Callable[[str], str], tmp_path: Path) -> None:
