@@ -80,7 +80,12 @@ class HtpasswdAuthenticator(Authenticator, Accounts):
     async def __aenter__(self) -> Self:
         # `current`, not `reload`: a replacement worker starts with the content that the supervisor has read before,
         # even if the file is invalid now.
-        await self._file.current()
+        try:
+            await self._file.current()
+        except CredentialSourceError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                raise CredentialSourceError(f"{error}; `registry users add NAME` creates it") from error
+            raise
         if self._groups:
             await self._groups.load()
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="bcrypt")

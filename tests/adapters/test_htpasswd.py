@@ -72,7 +72,7 @@ async def test_last_line_of_a_user_counts(tmp_path):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (None, "No such file"),
+        (None, "No such file or directory; `registry users add NAME` creates it"),
         (b"", "is empty"),
         (b"# x\nhunter2\n", "line 2"),
         (b":hunter2\n", "line 1"),
