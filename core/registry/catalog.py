@@ -108,7 +108,7 @@ class CatalogService:
         if limit == 0:
             return Page(items=())
         if self._is_lost:
-            raise CatalogUnavailableError("the catalog index lost its names and is being rebuilt")
+            raise CatalogUnavailableError("the catalog index is empty and is being rebuilt")
         try:
             await self._write_pending()
             return await self._visible_page(last or "", limit, self._shown(sees))
@@ -177,7 +177,7 @@ class CatalogService:
     async def catch_up(self, *, fills: bool = True) -> bool:
         """Fill the index if necessary, write pending changes, and return whether all of this succeeded.
 
-        Filling is necessary if it was not done yet, or if the index lost its names. Called at start and periodically.
+        Filling is necessary if it was not done yet, or if the index has become empty. Called at start and periodically.
         An outage of the index or storage, and its end, are logged once.
 
         Args:
