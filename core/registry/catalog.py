@@ -108,7 +108,7 @@ class CatalogService:
         if limit == 0:
             return Page(items=())
         if self._is_lost:
-            raise CatalogUnavailableError("the catalog index is empty and is being rebuilt")
+            raise CatalogUnavailableError("the catalog index is incomplete and is being rebuilt")
         try:
             await self._write_pending()
             return await self._visible_page(last or "", limit, self._shown(sees))

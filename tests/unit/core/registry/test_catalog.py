@@ -388,7 +388,7 @@ class TestOutage:
             await service.page(None, None)
         index.is_lost = False
         await service.record_push(await push(storage, "b"))
-        with pytest.raises(StorageUnavailableError, match="is empty and is being rebuilt"):
+        with pytest.raises(StorageUnavailableError, match="is incomplete and is being rebuilt"):
             await service.page(None, None)
         assert await service.catch_up()
         assert await names(service) == ["a", "b"]
