@@ -45,7 +45,7 @@ def test_claims_of_the_text_hold() -> None:
     costs, text = measured_costs(), PAGE.read_text()
     assert all(plan(costs, rollout, Machine()).replicas_redirected == 2 for rollout in EXAMPLES)
     performance = (PAGE.parent / "performance.md").read_text()
-    [push] = re.findall(r"64 MiB push, 4 connections \|.*\| (\d+) \| \d+ \|$", performance, re.MULTILINE)
+    [push] = re.findall(r"64 MiB push, 4 connections \|.*\| (\d+) \| \d+ \| \d+ \|$", performance, re.MULTILINE)
     assert f"receive {64 / int(push) * 1_000:.0f} MiB/s" in text
 
 

@@ -24,7 +24,9 @@ from tests.benchmarks.workloads import (
     Workload,
     catalog,
     manifest_by_digest,
+    manifest_by_digest_alone,
     manifest_by_tag,
+    manifest_by_tag_alone,
     pull,
     push,
     redirected_blob,
@@ -46,6 +48,8 @@ MEMORY_FOLDER = Path("/dev/shm")  # noqa: S108 - mkdtemp makes a folder of our o
 WORKLOADS = (
     Workload("manifest by tag", "requests/s", manifest_by_tag),
     Workload("manifest by digest", "requests/s", manifest_by_digest),
+    Workload("manifest by tag, 1 connection", "requests/s", manifest_by_tag_alone),
+    Workload("manifest by digest, 1 connection", "requests/s", manifest_by_digest_alone),
     Workload("1 kB blob", "requests/s", small_blob),
     Workload("blob answered 307", "requests/s", redirected_blob),
     Workload("64 MiB pull, 1 connection", "MiB/s", pull(1)),

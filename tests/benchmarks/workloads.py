@@ -65,6 +65,16 @@ def manifest_by_digest(subject: Subject) -> Sample:
     return wrk(subject, f"/v2/{READ_REPOSITORY}/manifests/{IMAGE.digest}")
 
 
+def manifest_by_tag_alone(subject: Subject) -> Sample:
+    """Requests one after another, which share no work."""
+    return wrk(subject, f"/v2/{READ_REPOSITORY}/manifests/v1", connections=1)
+
+
+def manifest_by_digest_alone(subject: Subject) -> Sample:
+    """Requests one after another, which share no work."""
+    return wrk(subject, f"/v2/{READ_REPOSITORY}/manifests/{IMAGE.digest}", connections=1)
+
+
 def small_blob(subject: Subject) -> Sample:
     return wrk(subject, f"/v2/{READ_REPOSITORY}/blobs/{SMALL_BLOB.digest}")
 
