@@ -104,7 +104,7 @@ class HookSettings:
 
     @staticmethod
     def complete(values: dict[str, Any]) -> dict[str, Any]:
-        """Reject a hook that reports nothing, or to nobody."""
+        """Reject a hook without levels or without a recipient."""
         if values.get("disabled"):
             return values
         mail = values.get("options", MailSettings())

@@ -118,7 +118,7 @@ class Renewals:
 
 @pytest.fixture(scope="module", autouse=True)
 def renewals(names: NameServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Renewals]:
-    """Runs beside all other tests of this file, so that the certificates become old meanwhile."""
+    """Runs beside all other tests of this file, so that the certificates are old at its end."""
     running = Renewals(tmp_path_factory.mktemp("renewals"), names)
     try:
         running.begin()

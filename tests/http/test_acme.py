@@ -261,7 +261,7 @@ async def test_hello_in_parts_is_understood(server, answers):
     for part in (first[:3], first[3:100], first[100:]):
         writer.write(part)
         await writer.drain()
-        # The server runs in the same loop: another connection passes it meanwhile.
+        # The server runs in the same loop, and accepts another connection during this one.
         await shown(server, inspecting(), "a.example.com")
     assert (await reader.read(1)) == b"\x16"
     assert answers.reads == 1
