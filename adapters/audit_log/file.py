@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Final
 
 from typing_extensions import override
@@ -63,9 +62,7 @@ class FileAuditLog(AuditLog, AuditTrail):
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="audit")
 
     @override
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def stop(self) -> None:
         await asyncio.to_thread(self._thread.shutdown)
         self._close()
 

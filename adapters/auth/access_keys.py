@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from typing_extensions import override
 
@@ -35,15 +34,12 @@ class AccessKeyAuthenticator(Authenticator, Accounts):
         self._accounts = accounts
 
     @override
-    async def __aenter__(self) -> Self:
-        await self._inner.__aenter__()
-        return self
+    async def start(self) -> None:
+        await self._inner.start()
 
     @override
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._inner.__aexit__(kind, error, trace)
+    async def stop(self) -> None:
+        await self._inner.stop()
 
     @override
     async def authenticate(self, authorization: str | None) -> Principal:

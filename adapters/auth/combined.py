@@ -3,8 +3,6 @@
 from abc import abstractmethod
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from types import TracebackType
-from typing import Self
 
 from typing_extensions import override
 
@@ -53,17 +51,14 @@ class CombinedAuthenticator(Authenticator):
         return self._passwords if isinstance(self._passwords, Accounts) else None
 
     @override
-    async def __aenter__(self) -> Self:
+    async def start(self) -> None:
         async with AsyncExitStack() as stack:
             for each in self._parts:
                 await stack.enter_async_context(each)
             self._stack = stack.pop_all()
-        return self
 
     @override
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def stop(self) -> None:
         await self._stack.aclose()
 
     @override

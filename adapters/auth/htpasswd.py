@@ -7,8 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 import bcrypt
 from typing_extensions import override
@@ -77,9 +76,7 @@ class HtpasswdAuthenticator(Authenticator, Accounts):
         self._threads: ThreadPoolExecutor | None = None
 
     @override
-    async def __aenter__(self) -> Self:
-        # `current`, not `reload`: a replacement worker starts with the content that the supervisor has read before,
-        # even if the file is invalid now.
+    async def start(self) -> None:
         try:
             await self._file.current()
         except CredentialSourceError as error:
@@ -89,12 +86,9 @@ class HtpasswdAuthenticator(Authenticator, Accounts):
         if self._groups:
             await self._groups.load()
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="bcrypt")
-        return self
 
     @override
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def stop(self) -> None:
         if self._threads is not None:
             self._threads.shutdown(wait=False, cancel_futures=True)
             self._threads = None

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from aiohttp import (
     ClientConnectorCertificateError,
@@ -17,10 +16,12 @@ from aiohttp import (
     DummyCookieJar,
     TCPConnector,
 )
+from typing_extensions import override
 from yarl import URL
 
 from adapters.auth.issuer_options import IssuerOptions, has_allowed_scheme
 from core.errors import IssuerUnavailableError
+from core.ports.resource import Resource
 
 ANSWER_BYTES_MAX: Final = 256 * 1024
 """Discovery documents have about 5 KiB, key sets of the large providers about 20 KiB."""
@@ -40,7 +41,7 @@ class IssuerAnswer:
     """The header `Date`; empty if there is none."""
 
 
-class IssuerClient:
+class IssuerClient(Resource):
     """Sends requests to one issuer; opened as a context manager.
 
     It contacts a URL without TLS only if the issuer's own URL has none.
@@ -50,7 +51,8 @@ class IssuerClient:
         self._options = options
         self._session: ClientSession | None = None
 
-    async def __aenter__(self) -> Self:
+    @override
+    async def start(self) -> None:
         """Open the session, which connects on first use."""
         self._session = ClientSession(
             # Requests are rare, so no connection is kept.
@@ -61,11 +63,9 @@ class IssuerClient:
             auto_decompress=False,
             headers={"User-Agent": "sohu-registry", "Accept": "application/json", "Accept-Encoding": "identity"},
         )
-        return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    @override
+    async def stop(self) -> None:
         """Close all connections."""
         session, self._session = self._session, None
         if session is not None:

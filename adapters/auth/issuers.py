@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import datetime
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from joserfc import jwt
 from joserfc.errors import ExpiredTokenError, JoseError
 from joserfc.jwk import Key
+from typing_extensions import override
 
 from adapters.auth.algorithms import ALGORITHMS
 from adapters.auth.issuer_client import IssuerAnswer, IssuerClient, authority_problem
@@ -24,6 +24,7 @@ from adapters.auth.token_keys import read_signing_keys
 from adapters.auth.watched_file import WatchedFile
 from core.errors import IssuerUnavailableError
 from core.ports.authenticator import CredentialsInvalidError, CredentialSourceError
+from core.ports.resource import Resource
 
 LEEWAY_SECONDS: Final = 60
 """The largest accepted difference between the clocks of the issuer and the registry."""
@@ -72,7 +73,7 @@ class IssuerProbe:
     """The header `Date` of the answer; empty for keys of a file."""
 
 
-class Issuer:
+class Issuer(Resource):
     """Verifies the tokens of one configured issuer; opened as a context manager, without contacting the issuer.
 
     The keys are fetched on first use, and then as `Refreshed` describes. Only the issuer's URL, a configured URL of
@@ -96,7 +97,8 @@ class Issuer:
         self._last: tuple[bytes, Keys] | None = None
         self._stack = AsyncExitStack()
 
-    async def __aenter__(self) -> Self:
+    @override
+    async def start(self) -> None:
         """Check the configured files.
 
         Raises:
@@ -111,11 +113,9 @@ class Issuer:
         await self._stack.enter_async_context(self.client)
         self._stack.push_async_callback(self._endpoints.aclose)
         self._stack.push_async_callback(self._keys.aclose)
-        return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    @override
+    async def stop(self) -> None:
         """End running requests."""
         await self._stack.aclose()
 

@@ -9,8 +9,7 @@ are evaluated on every request.
 import hmac
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from joserfc import jwt
 from joserfc.errors import ExpiredTokenError, JoseError
@@ -64,15 +63,12 @@ class TokenServer(Authenticator, TokenIssuer):
         self._registry = SigningRegistry([_ALGORITHM])
 
     @override
-    async def __aenter__(self) -> Self:
-        await self._inner.__aenter__()
-        return self
+    async def start(self) -> None:
+        await self._inner.start()
 
     @override
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._inner.__aexit__(kind, error, trace)
+    async def stop(self) -> None:
+        await self._inner.stop()
 
     @override
     async def authenticate(self, authorization: str | None) -> Principal:

@@ -7,8 +7,7 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 from urllib.parse import quote_plus, urlencode
 
 from typing_extensions import override
@@ -61,16 +60,13 @@ class OidcProvider(IdentityProvider):
         self._stack = AsyncExitStack()
 
     @override
-    async def __aenter__(self) -> Self:
+    async def start(self) -> None:
         if self._file is not None:
             await self._file.current()
         await self._stack.enter_async_context(self._issuer)
-        return self
 
     @override
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def stop(self) -> None:
         await self._stack.aclose()
 
     @override

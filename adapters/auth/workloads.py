@@ -4,8 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from typing_extensions import override
 
@@ -58,17 +57,14 @@ class WorkloadAuthenticator(RecognizingAuthenticator):
         self._stack = AsyncExitStack()
 
     @override
-    async def __aenter__(self) -> Self:
+    async def start(self) -> None:
         async with AsyncExitStack() as stack:
             for issuer in self._issuers.values():
                 await stack.enter_async_context(issuer)
             self._stack = stack.pop_all()
-        return self
 
     @override
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def stop(self) -> None:
         await self._stack.aclose()
 
     @override

@@ -6,8 +6,7 @@ The decorator does not check keys: each adapter does, so a key is checked once, 
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from typing_extensions import override
 
@@ -171,15 +170,12 @@ class InstrumentedBlobStorage(StagingStorage):
         self._observe = observe
 
     @override
-    async def __aenter__(self) -> Self:
-        await self.inner.__aenter__()
-        return self
+    async def start(self) -> None:
+        await self.inner.start()
 
     @override
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.inner.__aexit__(kind, error, trace)
+    async def stop(self) -> None:
+        await self.inner.stop()
 
     read = _call(StagingStorage.read)
     write = _call(StagingStorage.write)

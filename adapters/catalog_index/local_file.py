@@ -8,8 +8,7 @@ from bisect import bisect_right
 from collections.abc import AsyncIterable, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import Final, TypeVar
 
 from typing_extensions import override
 
@@ -63,8 +62,7 @@ class LocalFileCatalogIndex(CatalogIndex, Diagnosable):
         self._thread: ThreadPoolExecutor | None = None
 
     @override
-    async def __aenter__(self) -> Self:
-        # One thread: the file's operations run one after another anyway, and must not occupy other threads.
+    async def start(self) -> None:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="catalog-file")
         try:
             await self._make()
@@ -74,12 +72,9 @@ class LocalFileCatalogIndex(CatalogIndex, Diagnosable):
         except BaseException:
             self._thread.shutdown(wait=False)
             raise
-        return self
 
     @override
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def stop(self) -> None:
         if self._thread is not None:
             await asyncio.to_thread(self._thread.shutdown)
             self._thread = None

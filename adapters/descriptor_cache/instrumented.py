@@ -1,7 +1,6 @@
 """A decorator that makes any descriptor cache observable."""
 
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol
 
 from typing_extensions import override
 
@@ -31,15 +30,12 @@ class InstrumentedDescriptorCache(DescriptorCache):
         self._observe = observe
 
     @override
-    async def __aenter__(self) -> Self:
-        await self._inner.__aenter__()
-        return self
+    async def start(self) -> None:
+        await self._inner.start()
 
     @override
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._inner.__aexit__(kind, error, trace)
+    async def stop(self) -> None:
+        await self._inner.stop()
 
     @override
     async def get(self, name: RepositoryName, digest: Digest) -> int | None:

@@ -3,8 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from types import TracebackType
-from typing import Final, NamedTuple, Self
+from typing import Final, NamedTuple
 
 from typing_extensions import override
 
@@ -105,15 +104,12 @@ class HintCache(DescriptorCache):
         self._hints = hints
 
     @override
-    async def __aenter__(self) -> Self:
-        await self._hints.__aenter__()
-        return self
+    async def start(self) -> None:
+        await self._hints.start()
 
     @override
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._hints.__aexit__(kind, error, trace)
+    async def stop(self) -> None:
+        await self._hints.stop()
 
     @override
     async def get(self, name: RepositoryName, digest: Digest) -> int | None:

@@ -18,8 +18,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from itertools import islice
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final
 
 from redis.exceptions import RedisError
 from typing_extensions import override
@@ -85,14 +84,11 @@ class RedisDescriptorCache(DescriptorCache):
         self._trusts_from = float("-inf")
 
     @override
-    async def __aenter__(self) -> Self:
+    async def start(self) -> None:
         self._client = await self._stack.enter_async_context(open_client(self.options))
-        return self
 
     @override
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def stop(self) -> None:
         if self._sending is not None:
             await asyncio.wait([self._sending])
         self._client = None

@@ -1,8 +1,5 @@
 """Combination of this process's own cache with a shared one."""
 
-from types import TracebackType
-from typing import Self
-
 from typing_extensions import override
 
 from core.model.digest import Digest
@@ -29,17 +26,14 @@ class SharedDescriptorCache(DescriptorCache):
         self._trusts_one_hit = trusts_one_hit
 
     @override
-    async def __aenter__(self) -> Self:
-        await self._own.__aenter__()
-        await self._shared.__aenter__()
-        return self
+    async def start(self) -> None:
+        await self._own.start()
+        await self._shared.start()
 
     @override
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._shared.__aexit__(kind, error, trace)
-        await self._own.__aexit__(kind, error, trace)
+    async def stop(self) -> None:
+        await self._shared.stop()
+        await self._own.stop()
 
     @override
     async def get(self, name: RepositoryName, digest: Digest) -> int | None:

@@ -5,8 +5,7 @@ import os
 from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from typing_extensions import override
 
@@ -32,19 +31,16 @@ class ArchiveImageLayout(ImageLayout):
         self._entries: dict[str, TarEntry] = {}
 
     @override
-    async def __aenter__(self) -> Self:
+    async def start(self) -> None:
         try:
             self._descriptor = await open_in_thread(str(self._path), os.open, self._path, os.O_RDONLY | os.O_CLOEXEC)
             await in_thread(str(self._path), self._index)
         except BaseException:
             self._close()
             raise
-        return self
 
     @override
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def stop(self) -> None:
         self._close()
 
     @override
@@ -85,15 +81,12 @@ class ArchiveImageLayoutWriter(ImageLayoutWriter):
         self._descriptor = _NOT_OPEN
 
     @override
-    async def __aenter__(self) -> Self:
+    async def start(self) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
         self._descriptor = await open_in_thread(str(self._path), os.open, self._partial, flags, 0o666)
-        return self
 
     @override
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def stop(self) -> None:
         os.close(self._descriptor)
         with contextlib.suppress(FileNotFoundError):
             self._partial.unlink()

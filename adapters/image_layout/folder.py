@@ -6,8 +6,7 @@ import os
 from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from typing_extensions import override
 
@@ -39,14 +38,11 @@ class FolderImageLayout(ImageLayoutWriter):
         self._descriptor = _NOT_OPEN
 
     @override
-    async def __aenter__(self) -> Self:
+    async def start(self) -> None:
         self._descriptor = await open_in_thread(str(self._root), self._open_root)
-        return self
 
     @override
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def stop(self) -> None:
         os.close(self._descriptor)
 
     @override

@@ -2,8 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from aiohttp import ClientError, ClientSession, ClientTimeout, DummyCookieJar, TraceConfig, TraceRequestRedirectParams
 from multidict import CIMultiDict
@@ -41,18 +40,15 @@ class HttpEventReceiver(EventReceiver):
         self._session: ClientSession | None = None
 
     @override
-    async def __aenter__(self) -> Self:
+    async def start(self) -> None:
         self._session = ClientSession(
             timeout=ClientTimeout(total=self._timeout_seconds),
             cookie_jar=DummyCookieJar(),
             trace_configs=[_refusing_redirects()],
         )
-        return self
 
     @override
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def stop(self) -> None:
         if self._session is not None:
             await self._session.close()
             self._session = None

@@ -8,12 +8,13 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from aiohttp import ClientError, ClientSession, ClientTimeout, DummyCookieJar
+from typing_extensions import override
 
 from adapters.addresses import host_of
+from core.ports.resource import Resource
 
 LIST_BYTES_MAX: Final = 16 * 1024 * 1024
 """The list of November 2026 has less than 4 MiB."""
@@ -41,7 +42,7 @@ class _Ranges:
         return position >= 0 and address <= self.last[position]
 
 
-class AwsNetworks:
+class AwsNetworks(Resource):
     """The networks of AWS, or of some of its regions; loaded while open, and refreshed at intervals.
 
     If the list cannot be loaded, the last one stays in use. Until the first one is loaded, no client is in AWS, as in
@@ -64,17 +65,16 @@ class AwsNetworks:
         self._ranges: dict[int, _Ranges] = {}
         self._stack = AsyncExitStack()
 
-    async def __aenter__(self) -> Self:
+    @override
+    async def start(self) -> None:
         session = await self._stack.enter_async_context(
             ClientSession(timeout=ClientTimeout(total=_TIMEOUT_SECONDS), cookie_jar=DummyCookieJar())
         )
         task = asyncio.create_task(self._refresh_forever(session), name="networks of AWS")
         self._stack.push_async_callback(_cancel, task)
-        return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    @override
+    async def stop(self) -> None:
         await self._stack.aclose()
 
     def contain(self, client: str) -> bool:

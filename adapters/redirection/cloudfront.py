@@ -4,8 +4,7 @@ import base64
 import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 from urllib.parse import quote
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -68,16 +67,13 @@ class CloudFrontRedirector(Redirector):
         self._stack = AsyncExitStack()
 
     @override
-    async def __aenter__(self) -> Self:
+    async def start(self) -> None:
         await self._key.current()
         if self._networks is not None:
             await self._stack.enter_async_context(self._networks)
-        return self
 
     @override
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def stop(self) -> None:
         await self._stack.aclose()
 
     @override

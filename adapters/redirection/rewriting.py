@@ -1,7 +1,5 @@
 """Changes of the URLs that another redirector names: distribution's middleware `rewrite`."""
 
-from types import TracebackType
-from typing import Self
 from urllib.parse import quote, unquote, urlsplit
 
 from typing_extensions import override
@@ -28,15 +26,12 @@ class RewritingRedirector(Redirector):
         self._trim_path_prefix = trim_path_prefix
 
     @override
-    async def __aenter__(self) -> Self:
-        await self._inner.__aenter__()
-        return self
+    async def start(self) -> None:
+        await self._inner.start()
 
     @override
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._inner.__aexit__(kind, error, trace)
+    async def stop(self) -> None:
+        await self._inner.stop()
 
     @override
     async def url(self, key: str, *, by: Actor) -> str | None:

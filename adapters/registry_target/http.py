@@ -4,8 +4,7 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from typing_extensions import override
 from yarl import URL
@@ -68,15 +67,12 @@ class HttpRegistryTarget(RegistryTarget):
         self._sending: dict[tuple[RepositoryName, Digest], asyncio.Lock] = {}
 
     @override
-    async def __aenter__(self) -> Self:
-        await self._sender.__aenter__()
-        return self
+    async def start(self) -> None:
+        await self._sender.start()
 
     @override
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._sender.__aexit__(kind, error, trace)
+    async def stop(self) -> None:
+        await self._sender.stop()
 
     @override
     async def resolve(self, name: RepositoryName, reference: Reference) -> Digest | None:

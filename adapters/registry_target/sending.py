@@ -3,10 +3,10 @@
 import asyncio
 import time
 from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from aiohttp import ClientResponse
+from typing_extensions import override
 from yarl import URL
 
 from adapters.registry_target.errors import Answer
@@ -16,13 +16,14 @@ from adapters.upstream.http.tokens import TokenCache
 from adapters.upstream.http.transport import Transport
 from adapters.upstream.http.upstream import credential_source
 from adapters.upstream.options import UpstreamOptions
+from core.ports.resource import Resource
 
 _BODY_BYTES_MAX: Final = 16 * 1024 * 1024
 _ACTIONS: Final = "pull,push,delete"
 """The rights that a token is asked for. A token server grants those that the user has."""
 
 
-class Sender:
+class Sender(Resource):
     """Sends requests to one registry. Opened as a context manager; opens no connection before a request.
 
     Args:
@@ -49,17 +50,16 @@ class Sender:
         source = credential_source(options, now)
         self._signer = Signer(self._transport, self.root, source, tokens)
 
-    async def __aenter__(self) -> Self:
+    @override
+    async def start(self) -> None:
         """Open the sessions, which connect on first use."""
-        await self._transport.__aenter__()
-        return self
+        await self._transport.start()
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    @override
+    async def stop(self) -> None:
         """Close all connections."""
         await self._signer.close()
-        await self._transport.__aexit__(kind, error, trace)
+        await self._transport.stop()
 
     async def send(
         self,

@@ -15,8 +15,7 @@ import struct
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import Final, TypeVar
 
 from typing_extensions import override
 
@@ -82,14 +81,11 @@ class FolderSpool(Spool):
         self._handles = 0
 
     @override
-    async def __aenter__(self) -> Self:
+    async def start(self) -> None:
         await _run(self._offload, lambda: os.makedirs(self._path, mode=0o700, exist_ok=True))
-        return self
 
     @override
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def stop(self) -> None:
         """Close nothing: each handle has its own file."""
 
     @property

@@ -3,8 +3,7 @@
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
-from types import TracebackType
-from typing import Final, Protocol, Self, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from typing_extensions import override
 
@@ -68,15 +67,12 @@ class InstrumentedUpstream(Upstream):
         self._warned_at: float | None = None
 
     @override
-    async def __aenter__(self) -> Self:
-        await self._inner.__aenter__()
-        return self
+    async def start(self) -> None:
+        await self._inner.start()
 
     @override
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._inner.__aexit__(kind, error, trace)
+    async def stop(self) -> None:
+        await self._inner.stop()
 
     @override
     async def resolve(self, name: str, tag: Tag, *, etag: str | None = None) -> UpstreamTag | None:

@@ -7,8 +7,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from typing_extensions import override
 
@@ -27,6 +26,7 @@ from core.model.names import RepositoryName, Tag
 from core.model.sizes import Space
 from core.ports.blob_storage import BlobStorage
 from core.ports.metrics import Metrics
+from core.ports.resource import Resource
 from core.ports.spool import Spool
 from core.ports.staging import StagingStorage
 from core.ports.upstream import Upstream
@@ -232,7 +232,7 @@ def observed_upstream(upstream: Upstream, metrics: Metrics | None) -> Upstream:
     return InstrumentedUpstream(upstream, observer=observer, clock=boot_clock)
 
 
-class PullThrough(AbstractAsyncContextManager["PullThrough"]):
+class PullThrough(Resource):
     """The parts of the cache that its services share. Opening sends no request.
 
     Args:
@@ -275,7 +275,7 @@ class PullThrough(AbstractAsyncContextManager["PullThrough"]):
         self._open = AsyncExitStack()
 
     @override
-    async def __aenter__(self) -> Self:
+    async def start(self) -> None:
         async with AsyncExitStack() as stack:
             await asyncio.to_thread(prepare_spool, self._folder)
             for _, upstream in self.origins.upstreams:
@@ -285,10 +285,7 @@ class PullThrough(AbstractAsyncContextManager["PullThrough"]):
             for end in self.before_close:
                 stack.push_async_callback(end)
             self._open = stack.pop_all()
-        return self
 
     @override
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def stop(self) -> None:
         await self._open.aclose()

@@ -4,12 +4,12 @@ The audit log differs from the access log. It records changes and refusals in th
 separately, and can be made a precondition of changes. It never contains a secret: no token, no password, no query.
 """
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from types import TracebackType
-from typing import Self
+
+from core.ports.resource import Resource
 
 
 class AuditAction(StrEnum):
@@ -108,20 +108,11 @@ class AuditEvent:
     """The reason given to users for read-only mode."""
 
 
-class AuditLog(ABC):
+class AuditLog(Resource):
     """Destination of audit events. One per process; safe for concurrent tasks and other processes."""
 
     name: str
     """The location of the log, for messages."""
-
-    async def __aenter__(self) -> Self:
-        """Start the resources of the adapter (a thread)."""
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close the log."""
 
     @abstractmethod
     async def record(self, event: AuditEvent) -> None:

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from core.model.access import Access, Principal
+from core.ports.resource import Resource
 
 TOKEN_PATH: Final = "auth/token"  # noqa: S105 - a path
 """Path of a `TokenIssuer` below the registry's root; distribution's default for a token server at the same host."""
@@ -49,7 +49,7 @@ class CredentialSourceError(Exception):
     """A file of users or keys cannot be used. The message names file and line, never the content of a line."""
 
 
-class Authenticator(ABC):
+class Authenticator(Resource):
     """Identifies the sender of a request. One per process, opened as a context manager; safe for concurrent tasks.
 
     Opening raises `CredentialSourceError` if a file of users or keys is missing or unusable, so that a misconfigured
@@ -59,15 +59,6 @@ class Authenticator(ABC):
 
     name: str
     """The method's name in configuration and logs."""
-
-    async def __aenter__(self) -> Self:
-        """Read files and start threads."""
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop the threads."""
 
     @property
     def is_open(self) -> bool:

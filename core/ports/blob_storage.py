@@ -12,11 +12,11 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from types import TracebackType
-from typing import BinaryIO, Final, Self
+from typing import BinaryIO, Final
 
 from core.content_source import Offload
 from core.model.freshness import Freshness
+from core.ports.resource import Resource
 
 SmallObjects = Sequence[tuple[str, bytes]]
 """Keys with their contents, to be written in this order."""
@@ -77,7 +77,7 @@ class BlobReader(ABC):
         """
 
 
-class BlobStorage(ABC):
+class BlobStorage(Resource):
     """Keyed byte storage. One per process, opened as a context manager; safe for concurrent tasks.
 
     Every method may raise `StorageUnavailableError`. A read sees every write that completed before the read began.
@@ -87,15 +87,6 @@ class BlobStorage(ABC):
     """The driver's name in configuration, metrics and logs."""
     creates_exclusively: bool = True
     """Whether `create` is exclusive across processes; false for a store without conditional writes."""
-
-    async def __aenter__(self) -> Self:
-        """Open the resources of the adapter (pools, sessions)."""
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close the resources."""
 
     @abstractmethod
     async def read(self, key: str, *, limit: int = SMALL_OBJECT_BYTES_MAX) -> bytes:

@@ -3,16 +3,15 @@
 An index never decides whether an image exists; storage does. Names are compared by code point everywhere.
 """
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import AsyncIterable
-from types import TracebackType
-from typing import Self
 
 from core.model.names import RepositoryName
 from core.model.pagination import Page
+from core.ports.resource import Resource
 
 
-class CatalogIndex(ABC):
+class CatalogIndex(Resource):
     """A sorted set of repository names. One per process; safe for concurrent tasks.
 
     Every method may raise `StorageUnavailableError`, or its subclass `CatalogLostError` if the whole set is lost. Error
@@ -21,15 +20,6 @@ class CatalogIndex(ABC):
 
     name: str
     """The index's name in configuration, metrics and logs."""
-
-    async def __aenter__(self) -> Self:
-        """Open the resources of the adapter (pools, files)."""
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close the resources."""
 
     @abstractmethod
     async def add(self, name: RepositoryName) -> bool:

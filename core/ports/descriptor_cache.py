@@ -5,28 +5,18 @@ until they expire, so their time to live is short compared with the grace period
 is a miss, never an error.
 """
 
-from abc import ABC, abstractmethod
-from types import TracebackType
-from typing import Self
+from abc import abstractmethod
 
 from core.model.digest import Digest
 from core.model.names import RepositoryName
+from core.ports.resource import Resource
 
 
-class DescriptorCache(ABC):
+class DescriptorCache(Resource):
     """Cache of the sizes of linked blobs. One per process; safe for concurrent tasks. No method raises."""
 
     name: str
     """The cache's name in configuration, metrics and logs."""
-
-    async def __aenter__(self) -> Self:
-        """Open the resources of the adapter (pools)."""
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close the resources."""
 
     @abstractmethod
     async def get(self, name: RepositoryName, digest: Digest) -> int | None:

@@ -1,25 +1,16 @@
 """The port for one receiver of events, reached over a network."""
 
-from abc import ABC, abstractmethod
-from types import TracebackType
-from typing import Self
+from abc import abstractmethod
+
+from core.ports.resource import Resource
 
 
 class ReceiverUnavailableError(Exception):
     """The receiver did not respond. The message gives the reason in one line, without secrets."""
 
 
-class EventReceiver(ABC):
+class EventReceiver(Resource):
     """Sends events to a receiver. One per endpoint and process, opened as a context manager."""
-
-    async def __aenter__(self) -> Self:
-        """Open the resources of the adapter."""
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close the resources."""
 
     @abstractmethod
     async def post(self, body: bytes) -> int:

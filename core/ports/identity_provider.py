@@ -1,10 +1,10 @@
 """The port for sign-ins of people at an identity provider (OpenID Connect, authorization code with PKCE)."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
+
+from core.ports.resource import Resource
 
 
 class SignInRefusedError(Exception):
@@ -23,20 +23,11 @@ class SignInRequest:
     """The secret of PKCE (RFC 7636): 43 to 128 unreserved characters."""
 
 
-class IdentityProvider(ABC):
+class IdentityProvider(Resource):
     """A provider at which people sign in. One per process, opened as a context manager; safe for concurrent tasks.
 
     Opening contacts no other host, so that a registry starts while the provider is down.
     """
-
-    async def __aenter__(self) -> Self:
-        """Open the connections."""
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close the connections."""
 
     @abstractmethod
     async def authorization_url(self, request: SignInRequest, *, state: str) -> str:

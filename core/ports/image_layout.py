@@ -4,30 +4,20 @@
 `index.json`, or `blobs/<alg>/<hex>`; no other path is used.
 """
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import AsyncIterable
 from contextlib import AbstractAsyncContextManager
-from types import TracebackType
-from typing import Self
 
 from core.ports.blob_storage import BlobReader
+from core.ports.resource import Resource
 
 
-class ImageLayout(ABC):
+class ImageLayout(Resource):
     """A layout opened for reading, as a context manager; used by one task at a time.
 
     The source is not trusted. Paths that lead outside, links and devices are not followed, and sizes are those of the
     bytes actually present. Opening raises `ImageLayoutError` if the source is not a layout.
     """
-
-    async def __aenter__(self) -> Self:
-        """Open the layout."""
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close the layout."""
 
     @abstractmethod
     async def read(self, path: str, *, limit: int) -> bytes:

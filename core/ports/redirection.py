@@ -1,26 +1,16 @@
 """The port for redirects: URLs outside the registry at which clients get blobs."""
 
-from abc import ABC, abstractmethod
-from types import TracebackType
-from typing import Self
+from abc import abstractmethod
 
 from core.model.events import Actor
+from core.ports.resource import Resource
 
 
-class Redirector(ABC):
+class Redirector(Resource):
     """Names the URL of an object for a client. One per process, opened as a context manager; for any number of tasks.
 
     Opening raises `CredentialSourceError` if a file with a key is missing or unusable.
     """
-
-    async def __aenter__(self) -> Self:
-        """Read files and start tasks."""
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop the tasks."""
 
     @abstractmethod
     async def url(self, key: str, *, by: Actor) -> str | None:

@@ -4,15 +4,14 @@ Every method may raise a `StorageError`: an `UpstreamError` of a registry that i
 store. A registry that refuses a request raises a `RegistryError`, such as `DeniedError`.
 """
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
 from core.model.descriptor import Descriptor
 from core.model.digest import Digest
 from core.model.names import Reference, RepositoryName, Tag
+from core.ports.resource import Resource
 
 ReadFrom = Callable[[int], AsyncIterator[bytes]]
 """Yields the bytes of a blob from an offset to its end. The caller closes it."""
@@ -27,7 +26,7 @@ class NewManifest:
     digest: Digest
 
 
-class RegistryTarget(ABC):
+class RegistryTarget(Resource):
     """Writes one registry, opened as a context manager; safe for concurrent tasks.
 
     Opening sends no request. Every call may be repeated: to store content that exists changes nothing.
@@ -35,15 +34,6 @@ class RegistryTarget(ABC):
 
     name: str
     """A short name for logs and errors; never a URL with credentials."""
-
-    async def __aenter__(self) -> Self:
-        """Open the resources of the adapter."""
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close the resources."""
 
     @abstractmethod
     async def resolve(self, name: RepositoryName, reference: Reference) -> Digest | None:

@@ -7,11 +7,11 @@ bytes are not verified until the phase is `VERIFIED`, and readers must not yield
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from enum import Enum, auto
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from core.model.digest import Digest
 from core.model.names import RepositoryName
+from core.ports.resource import Resource
 
 FAILURE_MESSAGE_LENGTH_MAX: Final = 500
 """Number of characters of a failure's message that are kept."""
@@ -149,17 +149,11 @@ class SpooledBlob(ABC):
         """Close the handle; it stops leading. Idempotent. No other method may be running."""
 
 
-class Spool(ABC):
-    """Holds growing blobs. One per process, opened as a context manager; safe for concurrent tasks."""
+class Spool(Resource):
+    """Holds growing blobs. One per process, opened as a context manager; safe for concurrent tasks.
 
-    async def __aenter__(self) -> Self:
-        """Open the resources of the adapter."""
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close the resources; handles are closed by their owners before."""
+    The owner of a handle closes it before the spool stops.
+    """
 
     @property
     @abstractmethod

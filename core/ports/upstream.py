@@ -13,17 +13,17 @@ Every method may raise an `UpstreamError`:
 - `UpstreamTimeoutError`, `UpstreamUnavailableError`: no address gave a usable answer.
 """
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from core.model.descriptor import Descriptor
 from core.model.digest import Digest
 from core.model.names import Reference, Tag
 from core.ports.blob_storage import BlobReader
+from core.ports.resource import Resource
 
 UPSTREAM_MANIFEST_BYTES_MAX: Final = 16 * 1024 * 1024
 """The largest manifest that is read from an upstream; larger ones count as an unusable answer."""
@@ -59,7 +59,7 @@ class UpstreamQuota:
     window_seconds: int
 
 
-class Upstream(ABC):
+class Upstream(Resource):
     """Reads one registry. One per registry and process, opened as a context manager; safe for concurrent tasks.
 
     Opening sends no request.
@@ -69,15 +69,6 @@ class Upstream(ABC):
     """A short name for logs, metrics and errors, such as `docker.io`; never a URL with credentials."""
     quota: UpstreamQuota | None = None
     """The quota according to the last answer that gave one."""
-
-    async def __aenter__(self) -> Self:
-        """Open the resources of the adapter."""
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close the resources."""
 
     @abstractmethod
     async def resolve(self, name: str, tag: Tag, *, etag: str | None = None) -> UpstreamTag | None:

@@ -4,14 +4,14 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from core.errors import RangeInvalidError, StorageError, UpstreamError
 from core.model.digest import Digest
 from core.model.freshness import CacheOutcome, Freshness
 from core.model.names import RepositoryName
 from core.ports.blob_storage import BlobReader
+from core.ports.resource import Resource
 from core.pull_through.fetch import Fetch
 from core.pull_through.filling import FetchTools
 from core.pull_through.origins import Origin
@@ -57,7 +57,7 @@ class FetchedReader(BlobReader):
                 await self._fetch.progress()
 
 
-class Fetcher:
+class Fetcher(Resource):
     """Fetches blobs from upstreams. One per process, opened as a context manager; belongs to one event loop.
 
     The fetch of a blob goes on if its clients leave. The bytes of failed fetches stay in the spool for a while.
@@ -68,21 +68,20 @@ class Fetcher:
         self._fetches: dict[Digest, Fetch] = {}
         self._tasks: dict[Fetch, asyncio.Task[None]] = {}
 
-    async def __aenter__(self) -> Self:
+    @override
+    async def start(self) -> None:
         """Open the spool, and remove what killed processes left long ago."""
-        await self._tools.spool.__aenter__()
+        await self._tools.spool.start()
         await self._sweep()
-        return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    @override
+    async def stop(self) -> None:
         """End all fetches, whose bytes stay in the spool, and close the spool."""
         for task in self._tasks.values():
             task.cancel()
         if self._tasks:
             await asyncio.wait(list(self._tasks.values()))
-        await self._tools.spool.__aexit__(kind, error, trace)
+        await self._tools.spool.stop()
 
     @property
     def in_flight(self) -> int:

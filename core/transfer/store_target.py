@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from types import TracebackType
 from typing import Final
 
 from core.concurrency import closing
@@ -59,9 +58,7 @@ class StoreTarget(RegistryTarget):
         self._transfer_id = transfer_id
 
     @override
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def stop(self) -> None:
         """Remove finished sessions, and add repositories to the catalog that could not be added before."""
         await self._registry.uploads.sweep()
         await self._registry.catalog.flush_pending()

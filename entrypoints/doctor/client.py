@@ -7,13 +7,14 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 from urllib.parse import urlencode, urljoin, urlsplit
 
 from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector
 from typing_extensions import override
 from yarl import URL
+
+from core.ports.resource import Resource
 
 _TIMEOUT_SECONDS: Final = 120.0
 _ANSWER_BYTES_MAX: Final = 8 * 1024 * 1024
@@ -75,7 +76,7 @@ class Credentials:
         return "Basic " + base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
 
 
-class PublicRegistry:
+class PublicRegistry(Resource):
     """Client for one address.
 
     Each request uses its own connection, so that a load balancer chooses a replica each time.
@@ -93,18 +94,17 @@ class PublicRegistry:
         self._session: ClientSession | None = None
         self._authorization: dict[str, str] = {}
 
-    async def __aenter__(self) -> Self:
+    @override
+    async def start(self) -> None:
         """Create the session; this opens no connection."""
         self._session = ClientSession(
             connector=TCPConnector(force_close=True, ssl=self._context or True),
             timeout=ClientTimeout(total=_TIMEOUT_SECONDS, sock_connect=10),
             auto_decompress=False,
         )
-        return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    @override
+    async def stop(self) -> None:
         """Close the session."""
         if self._session is not None:
             await self._session.close()

@@ -5,8 +5,7 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
-from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import Final, TypeVar
 
 from typing_extensions import override
 
@@ -90,15 +89,12 @@ class FaultyBlobStorage(StagingStorage):
         self.error_rate = self._cut_rate = 0.0
 
     @override
-    async def __aenter__(self) -> Self:
-        await self.inner.__aenter__()
-        return self
+    async def start(self) -> None:
+        await self.inner.start()
 
     @override
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.inner.__aexit__(kind, error, trace)
+    async def stop(self) -> None:
+        await self.inner.stop()
 
     @override
     async def read(self, key: str, *, limit: int = SMALL_OBJECT_BYTES_MAX) -> bytes:

@@ -10,8 +10,7 @@ from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime
 from io import FileIO
 from itertools import islice
-from types import TracebackType
-from typing import Final, ParamSpec, Self, TypeVar
+from typing import Final, ParamSpec, TypeVar
 
 from typing_extensions import override
 
@@ -86,19 +85,16 @@ class FilesystemBlobStorage(StagingStorage, Diagnosable):
         self._reserve = Reserve(self._root, f"{self._root}/{PRIVATE}/{RESERVE}")
 
     @override
-    async def __aenter__(self) -> Self:
+    async def start(self) -> None:
         self._calls.open()
         try:
             await self._run("/", self._prepare)
         except BaseException:
             await self._calls.aclose()
             raise
-        return self
 
     @override
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def stop(self) -> None:
         try:
             await self._run("/", self._tree.clean_up)
         finally:

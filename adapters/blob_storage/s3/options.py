@@ -39,6 +39,31 @@ _BUCKET: Final = re.compile(r"[A-Za-z0-9._-]{1,255}|arn:[^\s]+")
 _TRANSFER_BYTES_PER_SECOND_MIN: Final = 256 * 1024
 
 
+def part_bytes_setting(default: int) -> int:
+    """Declare `chunksize`."""
+    text = "Size of one uploaded part in bytes."
+    return setting("chunksize", text, default, at_least=PART_BYTES_MIN, at_most=PART_BYTES_MAX)
+
+
+def raised_part_bytes_setting(default: int) -> int:
+    """Declare `chunksize` of a driver of distribution that raises small sizes."""
+    text = "Size of one uploaded part in bytes; less than 5 MiB means 5 MiB."
+    least = PART_BYTES_MIN
+    return setting("chunksize", text, default, at_least=least, at_most=PART_BYTES_MAX, fallback=least)
+
+
+def parts_in_flight_setting() -> int:
+    """Declare `partsinflight`."""
+    return setting(
+        "partsinflight", "Maximum number of parts of one upload sent concurrently.", 3, at_least=1, at_most=1000
+    )
+
+
+def connections_setting() -> int:
+    """Declare `maxconnections`."""
+    return setting("maxconnections", "Maximum number of connections to the store.", 256, at_least=1, at_most=10_000)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryOptions:
     """Retries of a failing request: exponential pauses with full jitter, limited in number and time."""
@@ -116,19 +141,9 @@ class S3Options:
         None,
         check=endpoint_problem,
     )
-    chunk_bytes: int = setting(
-        "chunksize",
-        "Size of one uploaded part in bytes.",
-        10 * MIB,
-        at_least=PART_BYTES_MIN,
-        at_most=PART_BYTES_MAX,
-    )
-    parts_in_flight: int = setting(
-        "partsinflight", "Maximum number of parts of one upload sent concurrently.", 3, at_least=1, at_most=1000
-    )
-    connections_max: int = setting(
-        "maxconnections", "Maximum number of connections to the store.", 256, at_least=1, at_most=10_000
-    )
+    chunk_bytes: int = part_bytes_setting(10 * MIB)
+    parts_in_flight: int = parts_in_flight_setting()
+    connections_max: int = connections_setting()
     multipart_copy_chunk_bytes: int = setting(
         "multipartcopychunksize",
         "Size of one part of a server-side copy in bytes.",

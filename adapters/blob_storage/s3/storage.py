@@ -5,8 +5,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from datetime import datetime
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from typing_extensions import override
 
@@ -63,18 +62,15 @@ class S3BlobStorage(StagingStorage, Diagnosable):
         self._etag_is_md5 = dialect.etag_is_md5
 
     @override
-    async def __aenter__(self) -> Self:
+    async def start(self) -> None:
         async with AsyncExitStack() as stack:
             client = await stack.enter_async_context(StoreClient.open(self._options, self._dialect))
             await list_page(client, client.store_key("/"), entries_max=1, attempts=_PROBE_ATTEMPTS)
             self._opened = client, Mover(client)
             self._stack = stack.pop_all()
-        return self
 
     @override
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def stop(self) -> None:
         self._opened = None
         await self._stack.aclose()
 

@@ -6,11 +6,12 @@ from typing import Any
 from adapters.addresses import endpoint_problem
 from adapters.blob_storage.s3.options import (
     MIB,
-    PART_BYTES_MAX,
-    PART_BYTES_MIN,
     RetryOptions,
     S3Options,
     bucket_problem,
+    connections_setting,
+    part_bytes_setting,
+    parts_in_flight_setting,
 )
 from adapters.blob_storage.scs.endpoints import REGIONS, endpoint_host
 from core.model.secret import Secret
@@ -29,19 +30,9 @@ class ScsOptions:
         "endpoint", "Host or URL of the store, instead of the region's endpoint.", None, check=endpoint_problem
     )
     secure: bool = setting("secure", "Whether to use HTTPS.", default=False)
-    chunk_bytes: int = setting(
-        "chunksize",
-        "Size of one uploaded part in bytes.",
-        10 * MIB,
-        at_least=PART_BYTES_MIN,
-        at_most=PART_BYTES_MAX,
-    )
-    parts_in_flight: int = setting(
-        "partsinflight", "Maximum number of parts of one upload sent concurrently.", 3, at_least=1, at_most=1000
-    )
-    connections_max: int = setting(
-        "maxconnections", "Maximum number of connections to the store.", 256, at_least=1, at_most=10_000
-    )
+    chunk_bytes: int = part_bytes_setting(10 * MIB)
+    parts_in_flight: int = parts_in_flight_setting()
+    connections_max: int = connections_setting()
     user_agent: str | None = None
     retry: RetryOptions = field(default_factory=RetryOptions)
 

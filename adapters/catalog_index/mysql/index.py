@@ -3,8 +3,7 @@
 import logging
 from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
 from datetime import datetime
-from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import Final, TypeVar
 
 from typing_extensions import override
 
@@ -59,15 +58,12 @@ class MySqlCatalogIndex(CatalogIndex, Diagnosable):
         self._order: NameOrder | None = None
 
     @override
-    async def __aenter__(self) -> Self:
+    async def start(self) -> None:
         for warning in self._address.warnings:
             _LOGGER.warning(warning)
-        return self
 
     @override
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def stop(self) -> None:
         await self._connections.aclose()
 
     @override

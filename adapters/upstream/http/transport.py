@@ -5,8 +5,7 @@ import os
 import ssl
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from aiohttp import (
     ClientConnectorCertificateError,
@@ -28,6 +27,7 @@ from yarl import URL
 
 from adapters.upstream.options import UpstreamOptions
 from core.errors import UpstreamTimeoutError, UpstreamUnavailableError
+from core.ports.resource import Resource
 
 _USER_AGENT: Final = "sohu-registry"
 _REDIRECTS_MAX: Final = 5
@@ -46,7 +46,7 @@ _PROBLEMS: Final = (
 )
 
 
-class Transport:
+class Transport(Resource):
     """Sends requests without credentials of its own. Opened as a context manager; opens no connection before a request.
 
     Args:
@@ -81,7 +81,8 @@ class Transport:
         self._direct: ClientSession | None = None
         self._through_socks: ClientSession | None = None
 
-    async def __aenter__(self) -> Self:
+    @override
+    async def start(self) -> None:
         """Open the sessions, which connect on first use."""
         connector = TCPConnector(
             limit=self._options.connections, resolver=_BoundedResolver(self._options.connect_seconds)
@@ -101,11 +102,9 @@ class Transport:
                 limit=self._options.connections,
             )
             self._through_socks = await self._stack.enter_async_context(self._session(socks))
-        return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    @override
+    async def stop(self) -> None:
         """Close all connections."""
         await self._stack.aclose()
         self._direct = self._through_socks = None

@@ -4,8 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 from urllib.parse import quote
 
 from aiohttp import ClientResponse
@@ -103,16 +102,13 @@ class HttpUpstream(Upstream):
         self._blob_slots = asyncio.Semaphore(max(1, options.connections - max(1, options.connections // 4)))
 
     @override
-    async def __aenter__(self) -> Self:
-        await self._transport.__aenter__()
-        return self
+    async def start(self) -> None:
+        await self._transport.start()
 
     @override
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def stop(self) -> None:
         await self._addresses.close()
-        await self._transport.__aexit__(kind, error, trace)
+        await self._transport.stop()
 
     @override
     async def resolve(self, name: str, tag: Tag, *, etag: str | None = None) -> UpstreamTag | None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 from adapters.addresses import endpoint_problem
-from adapters.blob_storage.s3.options import MIB, PART_BYTES_MAX, PART_BYTES_MIN, S3Options, bucket_problem
+from adapters.blob_storage.s3.options import MIB, S3Options, bucket_problem, raised_part_bytes_setting
 from adapters.blob_storage.s3.presets.tuning import Tuning
 from core.model.secret import Secret
 from core.model.setting import MISSING_VALUE, SettingInvalidError, Unused, setting
@@ -26,14 +26,7 @@ class GcsOptions(Tuning):
     access_key: str = setting("accesskey", "The access id of an HMAC key of a service account.", "")
     secret_key: Secret | None = setting("secretkey", "The secret of the HMAC key.", None)
     root_directory: str = setting("rootdirectory", "Key prefix in the bucket.", "")
-    chunk_bytes: int = setting(
-        "chunksize",
-        "Size of one uploaded part in bytes; less than 5 MiB means 5 MiB.",
-        16 * MIB,
-        at_least=PART_BYTES_MIN,
-        at_most=PART_BYTES_MAX,
-        fallback=PART_BYTES_MIN,
-    )
+    chunk_bytes: int = raised_part_bytes_setting(16 * MIB)
     connections_max: int = setting(
         "maxconcurrency",
         "Maximum number of connections to the store; less than 25 means 25.",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from adapters.addresses import endpoint_problem
-from adapters.blob_storage.s3.options import MIB, PART_BYTES_MAX, PART_BYTES_MIN, S3Options, bucket_problem
+from adapters.blob_storage.s3.options import MIB, S3Options, bucket_problem, connections_setting, part_bytes_setting
 from adapters.blob_storage.s3.presets.tuning import Tuning
 from core.model.secret import Secret
 from core.model.setting import MISSING_VALUE, SettingInvalidError, setting
@@ -38,17 +38,9 @@ class OssOptions(Tuning):
     v4_auth: bool = setting(
         "v4auth", "Whether to sign with Signature Version 4; without it, with Version 2.", default=True
     )
-    chunk_bytes: int = setting(
-        "chunksize",
-        "Size of one uploaded part in bytes.",
-        10 * MIB,
-        at_least=PART_BYTES_MIN,
-        at_most=PART_BYTES_MAX,
-    )
+    chunk_bytes: int = part_bytes_setting(10 * MIB)
     root_directory: str = setting("rootdirectory", "Key prefix in the bucket.", "")
-    connections_max: int = setting(
-        "maxconnections", "Maximum number of connections to the store.", 256, at_least=1, at_most=10_000
-    )
+    connections_max: int = connections_setting()
 
     @staticmethod
     def complete(values: dict[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,13 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 from adapters.addresses import is_web_url
-from adapters.blob_storage.s3.options import MIB, PART_BYTES_MAX, PART_BYTES_MIN, S3Options, bucket_problem
+from adapters.blob_storage.s3.options import (
+    MIB,
+    S3Options,
+    bucket_problem,
+    connections_setting,
+    raised_part_bytes_setting,
+)
 from adapters.blob_storage.s3.presets.tuning import Tuning
 from core.model.secret import Secret
 from core.model.setting import MISSING_VALUE, SettingInvalidError, Unused, setting
@@ -34,20 +40,11 @@ class SwiftOptions(Tuning):
     secret_key: Secret | None = setting("ec2secretkey", "The secret key of the EC2 credentials.", None)
     s3_region: str = setting("s3region", "The `location` in the configuration of `s3api`.", "us-east-1")
     prefix: str = setting("prefix", "Prefix of all objects in the container.", "")
-    chunk_bytes: int = setting(
-        "chunksize",
-        "Size of one uploaded part in bytes; less than 5 MiB means 5 MiB.",
-        20 * MIB,
-        at_least=PART_BYTES_MIN,
-        at_most=PART_BYTES_MAX,
-        fallback=PART_BYTES_MIN,
-    )
+    chunk_bytes: int = raised_part_bytes_setting(20 * MIB)
     skip_verify: bool = setting(
         "insecureskipverify", "Whether to skip the verification of the store's certificate.", default=False
     )
-    connections_max: int = setting(
-        "maxconnections", "Maximum number of connections to the store.", 256, at_least=1, at_most=10_000
-    )
+    connections_max: int = connections_setting()
     username: ClassVar = Unused("username", "User at Keystone.")
     password: ClassVar = Unused("password", "Password at Keystone.")
     auth_url: ClassVar = Unused("authurl", "URL of Keystone.")

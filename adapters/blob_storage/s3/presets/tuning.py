@@ -2,15 +2,12 @@
 
 from dataclasses import dataclass, field
 
-from adapters.blob_storage.s3.options import RetryOptions
-from core.model.setting import setting
+from adapters.blob_storage.s3.options import RetryOptions, parts_in_flight_setting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tuning:
     """Limits of the requests to a store."""
 
-    parts_in_flight: int = setting(
-        "partsinflight", "Maximum number of parts of one upload sent concurrently.", 3, at_least=1, at_most=1000
-    )
+    parts_in_flight: int = parts_in_flight_setting()
     retry: RetryOptions = field(default_factory=RetryOptions)
