@@ -10,6 +10,7 @@ import pytest
 from coverage import Coverage
 from hypothesis import HealthCheck, settings
 
+from tests.benchmarks.scs_store import ScsStore, build_scs_store
 from tests.support.certificates import CERTIFICATE_VARIABLES, Authority
 from tests.support.tools import ToolMissingError, find_tool
 
@@ -120,6 +121,16 @@ def unavailable(request: pytest.FixtureRequest) -> Callable[[str], NoReturn]:
         pytest.skip(reason)
 
     return end
+
+
+@pytest.fixture(scope="session")
+def scs_store(unavailable: Callable[[str], NoReturn]) -> type[ScsStore]:
+    """Return the class of the SCS endpoint in Go after its program was built."""
+    try:
+        build_scs_store()
+    except ToolMissingError as missing:
+        unavailable(str(missing))
+    return ScsStore
 
 
 @pytest.fixture(scope="session")

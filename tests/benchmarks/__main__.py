@@ -7,13 +7,14 @@ import sys
 import tempfile
 import time
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from tests.benchmarks.content import LARGE_BYTES, LargeBlob, prepare
 from tests.benchmarks.peers import StartPeer, find_peers
 from tests.benchmarks.report import cost_table, idle_table, machine, picture, rate_table
 from tests.benchmarks.usage import memory_mib
-from tests.benchmarks.workloads import PUSHES, WORKLOADS, Sample, Subject, Workload
+from tests.benchmarks.workloads import PUSHES, WORKLOADS, Sample, Subject, Workload, drop_file
 from tests.support.oci import digest_of
 from tests.support.processes import ServerProcess
 from tests.support.tools import ToolMissingError, find_tool
@@ -80,7 +81,7 @@ def _run(
             server = start(home / "server", home / "storage")
             stack.callback(server.kill)
             start_ms[name], memory[name] = _fill_and_restart(server, large)
-            subjects[name] = Subject(server, home / "storage", scratch, large, options.seconds)
+            subjects[name] = Subject(server, partial(drop_file, home / "storage"), scratch, large, options.seconds)
         for number in range(options.rounds):
             for row in workloads:
                 _measure_row(row, subjects, samples, number)

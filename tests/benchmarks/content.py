@@ -19,6 +19,9 @@ IMAGE = make_image(1, layer_sizes=(SMALL_BYTES,))
 TINY_IMAGE = make_tiny_image()
 SMALL_BLOB = Content("application/octet-stream", bytes(range(256)) * (SMALL_BYTES // 256))
 
+PULLED_REPOSITORY = "bench/pulled"
+PULLED_IMAGES = [make_image(10_000 + number, layer_sizes=(500, 600, 700)) for number in range(50)]
+
 
 @dataclass(frozen=True)
 class LargeBlob:
@@ -38,6 +41,12 @@ def prepare(port: int, large: LargeBlob, *, tags: int = TAGS, repositories: int 
     _in_parallel(lambda tag: _push_manifest(port, READ_REPOSITORY, tag, IMAGE), more_tags)
     names = [f"bench/catalog-{number:04d}" for number in range(repositories - 1)]
     _in_parallel(lambda name: _push_image(port, name, "v1", TINY_IMAGE), names)
+
+
+def prepare_pulls(port: int) -> None:
+    """Push the images of the measurements that pull whole images."""
+    tagged = {f"v{number}": image for number, image in enumerate(PULLED_IMAGES)}
+    _in_parallel(lambda tag: _push_image(port, PULLED_REPOSITORY, tag, tagged[tag]), tagged)
 
 
 def _push_image(port: int, repository: str, tag: str, image: Image) -> None:

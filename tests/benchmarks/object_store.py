@@ -1,8 +1,10 @@
-"""Registries side by side on an S3 server: `python -m tests.benchmarks.object_store`, tables as Markdown.
+"""Registries side by side on object stores: `python -m tests.benchmarks.object_store`, tables as Markdown.
 
-versitygw stores the objects in a memory file system, so that the disk limits none of the registries. Each registry has
-a server and a bucket of its own. Redirects are off, except in the row that measures them. The processor time is that of
-the registry alone, without the S3 server's.
+versitygw, an S3 server, stores the objects in a memory file system, so that the disk limits none of the registries.
+This registry is measured on SCS as well, which no obtainable peer supports: `scs_store` holds the objects in memory.
+Each registry has a store of its own. Redirects are off, except in the rows that measure them. The processor time is
+that of the registry alone, without the store's. It can be compared between the stores; rates cannot, because the two
+stores take different time for the same work.
 """
 
 import argparse
@@ -14,15 +16,18 @@ import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from tests.benchmarks.content import MIB, LargeBlob, prepare
-from tests.benchmarks.report import cost_table, machine, rate_table
+from tests.benchmarks.content import MIB, LargeBlob, prepare, prepare_pulls
+from tests.benchmarks.report import OURS, cost_table, machine, rate_table
+from tests.benchmarks.scs_store import ScsStore
 from tests.benchmarks.workloads import (
     Sample,
     Subject,
     Workload,
     catalog,
+    drop_file,
     manifest_by_digest,
     manifest_by_digest_alone,
     manifest_by_tag,
@@ -30,11 +35,13 @@ from tests.benchmarks.workloads import (
     pull,
     push,
     redirected_blob,
+    redirected_blobs,
+    redirected_images,
     small_blob,
     small_images,
     tag_list,
 )
-from tests.support.object_stores import s3_environment
+from tests.support.object_stores import BUCKET, s3_environment, scs_environment
 from tests.support.oci import digest_of
 from tests.support.processes import SERVE_OUR_REGISTRY, RegistryServer
 from tests.support.s3_servers import versitygw_endpoint
@@ -51,7 +58,6 @@ WORKLOADS = (
     Workload("manifest by tag, 1 connection", "requests/s", manifest_by_tag_alone),
     Workload("manifest by digest, 1 connection", "requests/s", manifest_by_digest_alone),
     Workload("1 kB blob", "requests/s", small_blob),
-    Workload("blob answered 307", "requests/s", redirected_blob),
     Workload("64 MiB pull, 1 connection", "MiB/s", pull(1)),
     Workload("64 MiB pull, 4 connections", "MiB/s", pull(4)),
     Workload("64 MiB push, 1 connection", "MiB/s", push(1)),
@@ -60,16 +66,26 @@ WORKLOADS = (
     Workload("catalog of 100", "listings/s", catalog),
     Workload("list of 100 tags", "listings/s", tag_list),
 )
+REDIRECTED = (
+    Workload("blob answered 307", "requests/s", redirected_blob),
+    Workload("200 blobs answered 307", "requests/s", redirected_blobs),
+    Workload("small images pulled by 307", "images/s", redirected_images),
+    Workload("64 MiB pull by 307, 1 connection", "MiB/s", pull(1, from_store=True)),
+    Workload("64 MiB pull by 307, 4 connections", "MiB/s", pull(4, from_store=True)),
+)
+OURS_ON_SCS = f"{OURS} on SCS"
 
 
 def main() -> None:
     """Measure and print."""
     options = _parse_arguments()
-    programs = {"ours": tuple(SERVE_OUR_REGISTRY)}
+    programs = {OURS: tuple(SERVE_OUR_REGISTRY)}
     if not options.alone:
         programs["docker-registry"] = (find_tool("docker-registry"), "serve")
     programs |= {name: (path, "serve") for name, _, path in (entry.partition("=") for entry in options.peers)}
-    workloads = [each for each in WORKLOADS if options.only in each.name]
+    if options.scs:
+        programs[OURS_ON_SCS] = tuple(SERVE_OUR_REGISTRY)
+    workloads = [each for each in (*WORKLOADS, *REDIRECTED) if options.only in each.name]
     scratch = Path(tempfile.mkdtemp(prefix="registry-bench-", dir=MEMORY_FOLDER))
     try:
         samples = _run(scratch, programs, workloads, options)
@@ -85,6 +101,9 @@ def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("peers", nargs="*", help="further builds of distribution: NAME=/path/to/registry")
     parser.add_argument("--alone", action="store_true", help="measure this registry only")
+    parser.add_argument(
+        "--scs", action=argparse.BooleanOptionalAction, default=True, help="whether to measure this registry on SCS too"
+    )
     parser.add_argument("--rounds", type=int, default=3, help="how often each row is measured (default 3)")
     parser.add_argument("--seconds", type=float, default=3, help="length of a measurement that counts requests")
     parser.add_argument("--only", default="", help="only rows whose name contains this")
@@ -105,7 +124,7 @@ def _run(
         for _ in range(options.rounds):
             for row in workloads:
                 for name, (plain, redirecting) in subjects.items():
-                    sample = row.measure(redirecting if row.measure is redirected_blob else plain)
+                    sample = row.measure(redirecting if row in REDIRECTED else plain)
                     samples[row.name][name].append(sample)
                     print(f"{row.name}: {name} {sample.rate:,.0f} {row.unit} {sample.cpu_ms:.2f}", file=sys.stderr)
     return samples
@@ -116,11 +135,16 @@ def _subject(
 ) -> tuple[Subject, Subject]:
     """Start a registry on a bucket of its own, fill it, and start a second one that redirects."""
     home.mkdir()
-    endpoint = stack.enter_context(versitygw_endpoint(find_tool("versitygw"), "images", home))
+    if home.name == OURS_ON_SCS:
+        store = stack.enter_context(ScsStore(home))
+        settings, drop_blob = partial(scs_environment, store.url), store.drop_blob
+    else:
+        endpoint = stack.enter_context(versitygw_endpoint(find_tool("versitygw"), BUCKET, home))
+        settings, drop_blob = partial(s3_environment, endpoint), partial(drop_file, home / "root" / BUCKET)
 
     def start(name: str, *, redirects: bool) -> RegistryServer:
         environment = {
-            **s3_environment(endpoint, redirects=redirects),
+            **settings(redirects=redirects),
             "OTEL_TRACES_EXPORTER": "none",
             **({"REGISTRY_HTTP_WORKERS": options.workers} if options.workers else {}),
         }
@@ -129,7 +153,8 @@ def _subject(
 
     plain = start("plain", redirects=False)
     prepare(plain.port, large, tags=TAGS, repositories=REPOSITORIES)
-    subject = Subject(plain, home / "root" / "images", home, large, options.seconds)
+    prepare_pulls(plain.port)
+    subject = Subject(plain, drop_blob, home, large, options.seconds)
     return subject, replace(subject, server=start("redirecting", redirects=True))
 
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Self
@@ -24,7 +25,7 @@ from tests.benchmarks.content import MIB, LargeBlob
 from tests.benchmarks.report import machine
 from tests.benchmarks.usage import memory_mib
 from tests.benchmarks.wire import WireError, connected, expect
-from tests.benchmarks.workloads import Subject, wrk
+from tests.benchmarks.workloads import Subject, drop_file, wrk
 from tests.support.oci import OCI_MANIFEST
 from tests.support.ports import free_port
 from tests.support.processes import SERVE_OUR_REGISTRY, RegistryServer, ServerProcess
@@ -146,7 +147,7 @@ def _measure(cache: Cache, upstream: ServerProcess, name: str, options: argparse
     repository = f"{name}-{CLIENTS[-1]}"
     seconds = _pull(cache.server.port, repository, CLIENTS[-1])
     cache.add(f"warm pull, {CLIENTS[-1]} clients | MiB/s", CLIENTS[-1] * options.image_mib / seconds)
-    subject = Subject(cache.server, Path(), Path(), LargeBlob(b"", ""), options.seconds)
+    subject = Subject(cache.server, partial(drop_file, Path()), Path(), LargeBlob(b"", ""), options.seconds)
     cache.add("warm manifest by tag | requests/s", wrk(subject, f"/v2/{repository}/manifests/v1").rate)
 
 

@@ -24,7 +24,7 @@ def rate_table(workloads: Sequence[Workload], peers: Sequence[str], samples: Sam
     lines = [_line("work", "unit", *peers, "ours / best"), _line(*["---"] * (len(peers) + 3))]
     for workload in workloads:
         rates = {peer: _rate(samples, workload, peer) for peer in peers}
-        ratio = rates[OURS] / max(rate for peer, rate in rates.items() if peer != OURS)
+        ratio = rates[OURS] / max(rate for peer, rate in rates.items() if not peer.startswith(OURS))
         lines.append(_line(workload.name, workload.unit, *(f"{rates[peer]:,.0f}" for peer in peers), f"{ratio:.2f}"))
     return "\n".join(lines)
 

@@ -141,6 +141,20 @@ def expect(reply: Reply, status: int) -> Reply:
     return reply
 
 
+def follow(reply: Reply, stores: dict[int, Connection]) -> Reply:
+    """The answer of the store that a registry redirects to, without its body.
+
+    Args:
+        reply: the redirect.
+        stores: the open connections to stores by their port, to which a new one is added.
+    """
+    location = urlsplit(expect(reply, 307).headers["location"])
+    port = location.port or 80
+    if port not in stores:
+        stores[port] = Connection(port)
+    return stores[port].request("GET", f"{location.path}?{location.query}", keep_body=False)
+
+
 def push_blob(connection: Connection, repository: str, digest: str, body: bytes | Path) -> None:
     """Push a blob as docker does for large ones: POST, PATCH, PUT; a small one with POST and PUT."""
     location = expect(connection.request("POST", f"/v2/{repository}/blobs/uploads/"), 202).headers["location"]

@@ -10,16 +10,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from tests.benchmarks.content import IMAGE, MIB, READ_REPOSITORY, SMALL_BLOB, LargeBlob
+from tests.benchmarks.content import (
+    IMAGE,
+    MIB,
+    PULLED_IMAGES,
+    PULLED_REPOSITORY,
+    READ_REPOSITORY,
+    SMALL_BLOB,
+    LargeBlob,
+)
 from tests.benchmarks.usage import cpu_seconds
-from tests.benchmarks.wire import Connection, WireError, connected, expect, push_blob, scratch_file
+from tests.benchmarks.wire import Connection, WireError, connected, expect, follow, push_blob, scratch_file
 from tests.support.oci import OCI_MANIFEST, digest_of, make_image
 from tests.support.processes import ServerProcess
 from tests.support.tools import find_tool
 
 WRK_CONNECTIONS = 16
-IMAGE_PUSHERS = 8
-PUSHER_PROCESSES = 2
+IMAGE_CLIENTS = 8
+CLIENT_PROCESSES = 2
 PUSHES = 4
 """Large blobs in one measurement; made one by one, since their content must be new."""
 
@@ -29,7 +37,8 @@ class Subject:
     """A running registry that holds the prepared content."""
 
     server: ServerProcess
-    storage: Path
+    drop_blob: Callable[[str], None]
+    """Removes a pushed blob from the store, so that the rounds do not fill it."""
     scratch: Path
     large: LargeBlob
     seconds: float
@@ -88,6 +97,22 @@ def redirected_blob(subject: Subject) -> Sample:
     return wrk(subject, path)
 
 
+def redirected_blobs(subject: Subject) -> Sample:
+    """Requests for the blobs of `PULLED_IMAGES` in turn; each was asked for before, as by a first client."""
+    paths = [f"/v2/{PULLED_REPOSITORY}/blobs/{blob.digest}" for image in PULLED_IMAGES for blob in image.blobs]
+    with connected(subject.server.port) as connection:
+        for path in paths:
+            connection.request("HEAD", path, keep_body=False)
+            expect(connection.request("GET", path), 307)
+    script = subject.scratch / "blobs.lua"
+    listed = ", ".join(f'"{path}"' for path in paths)
+    script.write_text(
+        f"paths, asked = {{{listed}}}, 0\n"
+        "function request() asked = asked + 1; return wrk.format('GET', paths[asked % #paths + 1]) end\n"
+    )
+    return wrk(subject, "/", script=script)
+
+
 def tag_list(subject: Subject) -> Sample:
     return wrk(subject, f"/v2/{READ_REPOSITORY}/tags/list", connections=4)
 
@@ -106,19 +131,22 @@ def catalog(subject: Subject) -> Sample:
     return meter.sample()
 
 
-def pull(connections: int) -> Callable[[Subject], Sample]:
-    """Pull the large blob on several connections at once, repeatedly."""
+def pull(connections: int, *, from_store: bool = False) -> Callable[[Subject], Sample]:
+    """Pull the large blob on several connections at once, repeatedly; from the store if the registry redirects."""
 
     def measure(subject: Subject) -> Sample:
         target = f"/v2/{READ_REPOSITORY}/blobs/{subject.large.digest}"
         deadline = time.monotonic() + subject.seconds
 
         def read(_number: int) -> int:
-            pulled = 0
+            pulled, stores = 0, dict[int, Connection]()
             while not pulled or time.monotonic() < deadline:
                 with connected(subject.server.port) as connection:
-                    expect(connection.request("GET", target, keep_body=False), 200)
+                    reply = connection.request("GET", target, keep_body=False)
+                    expect(follow(reply, stores) if from_store else reply, 200)
                 pulled += 1
+            for store in stores.values():
+                store.close()
             return pulled
 
         return _move_large_blobs(subject, connections, [read])
@@ -158,18 +186,27 @@ class _Push:
     def clean_up(self) -> None:
         for digest, file in self._blobs:
             file.unlink()
-            _drop_content(self._subject.storage, digest)
+            self._subject.drop_blob(digest)
 
 
 def small_images(subject: Subject) -> Sample:
     """Push images of three layers that are not there yet, with eight clients in two processes."""
-    with ProcessPoolExecutor(PUSHER_PROCESSES) as pool:
+    return _by_clients(subject, _push_images)
+
+
+def redirected_images(subject: Subject) -> Sample:
+    """Pull images of three small layers whole, with eight clients in two processes: the blobs from the store."""
+    return _by_clients(subject, _pull_images)
+
+
+def _by_clients(subject: Subject, work: Callable[[int, float, int], int]) -> Sample:
+    with ProcessPoolExecutor(CLIENT_PROCESSES) as pool:
         # The processes are there before the clock starts.
-        list(pool.map(abs, range(PUSHER_PROCESSES * 4)))
+        list(pool.map(abs, range(CLIENT_PROCESSES * 4)))
         with _Meter(subject) as meter:
-            seeds = [int.from_bytes(os.urandom(4)) for _ in range(PUSHER_PROCESSES)]
-            arguments = ([subject.server.port] * PUSHER_PROCESSES, [subject.seconds] * PUSHER_PROCESSES, seeds)
-            meter.operations = sum(pool.map(_push_images, *arguments))
+            seeds = [int.from_bytes(os.urandom(4)) for _ in range(CLIENT_PROCESSES)]
+            arguments = ([subject.server.port] * CLIENT_PROCESSES, [subject.seconds] * CLIENT_PROCESSES, seeds)
+            meter.operations = sum(pool.map(work, *arguments))
     return meter.sample()
 
 
@@ -208,9 +245,17 @@ class _Meter:
         return Sample((units or self.operations) / self._seconds, self._cpu * 1_000 / self.operations)
 
 
-def wrk(subject: Subject, path: str, *, connections: int = WRK_CONNECTIONS) -> Sample:
-    """Request one path as often as possible."""
-    options = ("--latency", "-t1", f"-c{connections}", f"-d{subject.seconds:.0f}s", "-H", f"Accept: {OCI_MANIFEST}")
+def wrk(subject: Subject, path: str, *, connections: int = WRK_CONNECTIONS, script: Path | None = None) -> Sample:
+    """Request one path as often as possible, or those of a script."""
+    options: tuple[str, ...] = (
+        "--latency",
+        "-t1",
+        f"-c{connections}",
+        f"-d{subject.seconds:.0f}s",
+        "-H",
+        f"Accept: {OCI_MANIFEST}",
+    )
+    options += ("-s", str(script)) if script else ()
     with _Meter(subject) as meter:
         printed = subprocess.check_output([find_tool("wrk"), *options, subject.server.url + path], text=True)
     if "Non-2xx" in printed or "Socket errors" in printed:
@@ -241,21 +286,45 @@ def _move_large_blobs(subject: Subject, connections: int, moves: Sequence[Callab
 
 def _push_images(port: int, seconds: float, seed: int) -> int:
     """Push images until the time is over with half of the clients; returns how many."""
-    clients = IMAGE_PUSHERS // PUSHER_PROCESSES
 
-    def push_until_over(client: int) -> int:
-        pushed = 0
+    def push(connection: Connection, client: int, number: int) -> None:
+        content = (seed * IMAGE_CLIENTS + client) * 100_000 + number
+        _push_image(connection, f"bench/images-{client}", f"v{number % 50}", content)
+
+    return _repeat(port, seconds, push)
+
+
+def _pull_images(port: int, seconds: float, seed: int) -> int:
+    """Pull images until the time is over with half of the clients; returns how many."""
+    stores: dict[int, dict[int, Connection]] = {}
+
+    def pull(connection: Connection, client: int, number: int) -> None:
+        chosen = (seed + client * 13 + number) % len(PULLED_IMAGES)
+        target = f"/v2/{PULLED_REPOSITORY}/manifests/v{chosen}"
+        expect(connection.request("GET", target, accept=OCI_MANIFEST), 200)
+        for blob in PULLED_IMAGES[chosen].blobs:
+            reply = connection.request("GET", f"/v2/{PULLED_REPOSITORY}/blobs/{blob.digest}")
+            expect(follow(reply, stores.setdefault(client, {})), 200)
+
+    return _repeat(port, seconds, pull)
+
+
+def _repeat(port: int, seconds: float, work: Callable[[Connection, int, int], None]) -> int:
+    """Repeat the work of a client, given its number and that of the repetition, until the time is over."""
+    clients = IMAGE_CLIENTS // CLIENT_PROCESSES
+
+    def work_until_over(client: int) -> int:
+        done = 0
         connection = Connection(port)
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            number = (seed * clients + client) * 100_000 + pushed
-            _push_image(connection, f"bench/images-{client}", f"v{pushed % 50}", number)
-            pushed += 1
+            work(connection, client, done)
+            done += 1
         connection.close()
-        return pushed
+        return done
 
     with ThreadPoolExecutor(clients) as pool:
-        return sum(pool.map(push_until_over, range(clients)))
+        return sum(pool.map(work_until_over, range(clients)))
 
 
 def _push_image(connection: Connection, repository: str, tag: str, seed: int) -> None:
@@ -266,8 +335,8 @@ def _push_image(connection: Connection, repository: str, tag: str, seed: int) ->
     expect(connection.request("PUT", target, image.manifest.data, content_type=OCI_MANIFEST), 201)
 
 
-def _drop_content(storage: Path, digest: str) -> None:
-    """Remove a pushed blob from the folder, so that the rounds do not fill the disk."""
+def drop_file(storage: Path, digest: str) -> None:
+    """Remove a pushed blob from a folder, or from that of an S3 server."""
     encoded = digest.partition(":")[2]
     for pattern in (f"docker/registry/v2/blobs/sha256/{encoded[:2]}/{encoded}/data", f"*/*/blobs/sha256/{encoded}"):
         for file in storage.glob(pattern):

@@ -39,6 +39,18 @@ def find_distribution() -> str:
     return str(program)
 
 
+def find_go() -> str:
+    """Return the absolute path of Go's command.
+
+    Raises:
+        ToolMissingError: neither the machine nor `make tools` has it.
+    """
+    for program in (shutil.which("go"), "/usr/local/go/bin/go", _CACHE / "go" / "bin" / "go"):
+        if program and os.access(program, os.X_OK):
+            return str(program)
+    raise ToolMissingError("Go is not installed; `make tools` gets it if this machine has none")
+
+
 def is_installed(name: str) -> bool:
     """Whether a program is installed."""
     return shutil.which(name, path=os.pathsep.join(_SEARCH_PATH)) is not None
