@@ -10,6 +10,7 @@ from botocore.exceptions import ClientError
 
 from adapters.blob_storage.s3 import RetryOptions, S3Options
 from adapters.blob_storage.s3.body import Body
+from adapters.blob_storage.s3.checksums import Crc32Support
 from adapters.blob_storage.s3.dialect import S3
 from adapters.blob_storage.s3.errors import RefusedError, is_transient, translate
 from adapters.blob_storage.s3.moving import Mover
@@ -323,7 +324,7 @@ async def test_etag_proves_the_stored_bytes(options, dialect, etag, proof):
     async def call(_operation, **_):
         return {"ETag": etag} if etag else {}
 
-    store: Any = SimpleNamespace(call=call, dialect=dialect, options=options())
+    store: Any = SimpleNamespace(call=call, dialect=dialect, options=options(), crc32=Crc32Support(may_exist=True))
     assert await put_object(store, "/a", Body(b"con", b"tent")) == (etag, proof)
 
 
@@ -331,6 +332,6 @@ async def test_etag_of_other_bytes_is_an_error(options):
     async def call(_operation, **_):
         return {"ETag": "0" * 32}
 
-    store: Any = SimpleNamespace(call=call, dialect=SCS, options=options())
+    store: Any = SimpleNamespace(call=call, dialect=SCS, options=options(), crc32=Crc32Support(may_exist=False))
     with pytest.raises(StorageUnavailableError, match="wrong checksum"):
         await put_object(store, "/a", Body(b"content"))

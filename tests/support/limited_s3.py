@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl, urlsplit
 from typing_extensions import override
 
 _HOP_BY_HOP = frozenset({"connection", "content-length", "transfer-encoding", "expect"})
+_LONG_BODY_BYTES = 64 * 1024
 ALL_REFUSALS = frozenset({"DeleteObjects", "UploadPartCopy", "If-None-Match", "ListMultipartUploads"})
 
 
@@ -21,7 +22,7 @@ class LimitedS3(ThreadingHTTPServer):
 
     Args:
         upstream: `host:port` of the server behind the proxy.
-        refused: names of refused requests, as in `ALL_REFUSALS`, or `DeleteObjects without Content-MD5`.
+        refused: names of refused requests, as in `ALL_REFUSALS`, `CRC32` or `DeleteObjects without Content-MD5`.
         status: status of a refusal.
         code: error code of a refusal.
         page_entries_max: maximum number of entries on a page of a listing, even if the client requests more. `upstream`
@@ -48,6 +49,8 @@ class LimitedS3(ThreadingHTTPServer):
         self.counts: Counter[str] = Counter()
         self.headers: list[tuple[str, dict[str, str]]] = []
         """The method and the headers of each request."""
+        self.damages = 0
+        """The number of long bodies, from the next one on, of which one bit arrives inverted."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -61,6 +64,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _relay(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         names = self._names()
+        if self.server.damages and len(body) > _LONG_BODY_BYTES:
+            self.server.damages -= 1
+            body = body[:-1] + bytes([body[-1] ^ 1])
         self.server.counts.update(names)
         self.server.headers.append((self.command, {name.lower(): value for name, value in self.headers.items()}))
         if names & self.server.refused:
@@ -93,6 +99,8 @@ class _Handler(BaseHTTPRequestHandler):
             names.add("ListMultipartUploads")
         if "partNumber" in query and "x-amz-copy-source" in self.headers:
             names.add("UploadPartCopy")
+        if {"x-amz-checksum-crc32", "x-amz-checksum-algorithm"} & {name.lower() for name in self.headers}:
+            names.add("CRC32")
         if "if-none-match" in self.headers and self.command == "PUT":
             names.add("If-None-Match")
         return names or {self.command}

@@ -25,6 +25,7 @@ from aiobotocore.session import get_session
 from botocore.loaders import Loader, create_loader
 
 from adapters.blob_storage.s3.capabilities import Capabilities
+from adapters.blob_storage.s3.checksums import Crc32Support
 from adapters.blob_storage.s3.dialect import Dialect, md5_base64
 from adapters.blob_storage.s3.direct import DirectRequests, Endpoint
 from adapters.blob_storage.s3.errors import SDK_ERRORS, is_transient, translate
@@ -79,6 +80,7 @@ class StoreClient:
         self.options = options
         self.dialect = dialect
         self.capabilities = Capabilities()
+        self.crc32 = Crc32Support(may_exist=dialect.checks_crc32)
 
     @classmethod
     @asynccontextmanager

@@ -37,6 +37,8 @@ class Dialect:
     """Encodes the `Content-MD5` of an uploaded part."""
     checks_object_md5: bool = True
     """Whether a whole object is sent with its `Content-MD5`; its ETag is compared in any case."""
+    checks_crc32: bool = False
+    """Whether the store may support CRC32 checksums of S3; each store's answers decide."""
     encodes_listings: bool = True
     """Whether the store supports listings with escaped keys (`encoding-type`)."""
     etag_is_md5: bool = False
@@ -51,4 +53,4 @@ class Dialect:
     """The query parameter with which a `PUT` of a key renames the object, None if there is none."""
 
 
-S3: Final = Dialect(name="s3")
+S3: Final = Dialect(name="s3", checks_crc32=True)

@@ -40,6 +40,7 @@ _QUERY: Final[Mapping[str, str]] = {
 }
 _HEADERS: Final[Mapping[str, str]] = {
     "ACL": "x-amz-acl",
+    "ChecksumCRC32": "x-amz-checksum-crc32",
     "ContentMD5": "Content-MD5",
     "ContentType": "Content-Type",
     "IfNoneMatch": "If-None-Match",
@@ -52,6 +53,7 @@ _ANSWERS: Final[Mapping[str, str]] = {
     "Content-Length": "ContentLength",
     "Content-Range": "ContentRange",
     "ETag": "ETag",
+    "x-amz-checksum-crc32": "ChecksumCRC32",
     "x-amz-server-side-encryption": "ServerSideEncryption",
     "x-amz-server-side-encryption-aws-kms-key-id": "SSEKMSKeyId",
     "x-amz-storage-class": "StorageClass",

@@ -6,6 +6,7 @@ from adapters.blob_storage.s3.capabilities import Capability
 from adapters.blob_storage.s3.client import StoreClient
 from adapters.blob_storage.s3.errors import NotOfferedError, RefusedError
 from adapters.blob_storage.s3.multipart import (
+    StoredPart,
     abort_upload,
     begin_upload,
     complete_upload,
@@ -110,11 +111,11 @@ class Mover:
 
     async def _copy_in_parts(self, source: str, target: str, size: int) -> None:
         client, options = self._client, self._client.options
-        upload_id = await begin_upload(client, target)
+        upload_id = (await begin_upload(client, target)).id
         step = options.multipart_copy_chunk_bytes
         ranges = [(start, min(start + step, size) - 1) for start in range(0, size, step)]
 
-        async def copy_part(part: tuple[int, tuple[int, int]]) -> str:
+        async def copy_part(part: tuple[int, tuple[int, int]]) -> StoredPart:
             number, (first, last) = part
             answer = await client.call(
                 "upload_part_copy",
@@ -125,12 +126,11 @@ class Mover:
                 UploadId=upload_id,
                 CopySource=self._source(source),
             )
-            etag: str = answer["CopyPartResult"]["ETag"]
-            return etag
+            return StoredPart(answer["CopyPartResult"]["ETag"])
 
         try:
-            etags = await map_bounded(copy_part, enumerate(ranges, 1), at_once=options.multipart_copy_concurrency_max)
-            await complete_upload(client, target, upload_id, etags, size)
+            stored = await map_bounded(copy_part, enumerate(ranges, 1), at_once=options.multipart_copy_concurrency_max)
+            await complete_upload(client, target, upload_id, stored, size)
         except BaseException:
             await abort_upload(client, client.store_key(target), upload_id)
             raise

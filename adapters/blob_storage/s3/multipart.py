@@ -5,7 +5,7 @@ import logging
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from adapters.blob_storage.s3.capabilities import Capability
 from adapters.blob_storage.s3.client import StoreClient
@@ -16,6 +16,21 @@ logger = logging.getLogger(__name__)
 
 PARTS_MAX: Final = 10_000
 CONTENT_TYPE: Final = "application/octet-stream"
+
+
+class NewUpload(NamedTuple):
+    """A multipart upload that this registry began."""
+
+    id: str
+    checks_crc32: bool = False
+    """Whether the upload was begun with CRC32 checksums: then each part needs one, and so does the completion."""
+
+
+class StoredPart(NamedTuple):
+    """A part that the store has."""
+
+    etag: str
+    crc32: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +59,36 @@ def object_parameters(client: StoreClient) -> dict[str, Any]:
     return parameters
 
 
-async def begin_upload(client: StoreClient, key: str) -> str:
-    """Begin a multipart upload at `key` and return its id; abort the uploads of attempts whose answer was lost."""
-    answer = await client.call("create_multipart_upload", key=key, **object_parameters(client))
-    upload_id: str = answer["UploadId"]
+async def begin_upload(client: StoreClient, key: str, *, sends_parts: bool = False) -> NewUpload:
+    """Begin a multipart upload at `key`; abort the uploads of attempts whose answer was lost.
+
+    Args:
+        client: the open store.
+        key: the key of the object.
+        sends_parts: whether bytes will be sent, whose checksum the store may verify.
+    """
+    parameters = object_parameters(client)
+    wants_crc32 = sends_parts and client.crc32.may_have("upload_part")
+    if wants_crc32:
+        parameters["ChecksumAlgorithm"] = "CRC32"
+    try:
+        answer = await client.call("create_multipart_upload", key=key, **parameters)
+    except NotOfferedError:
+        if not wants_crc32:
+            raise
+        client.crc32.lacks("upload_part")
+        return await begin_upload(client, key)
+    upload = NewUpload(answer["UploadId"], wants_crc32 and answer.get("ChecksumAlgorithm") == "CRC32")
+    if wants_crc32 and not upload.checks_crc32:
+        client.crc32.lacks("upload_part")
     if answer["Attempts"] > 1:
-        await abort_uploads(client, key, keep=upload_id)
-    return upload_id
+        await abort_uploads(client, key, keep=upload.id)
+    return upload
 
 
-async def complete_upload(client: StoreClient, key: str, upload_id: str, etags: Sequence[str], size: int) -> None:
+async def complete_upload(
+    client: StoreClient, key: str, upload_id: str, stored: Sequence[StoredPart], size: int
+) -> None:
     """Assemble the parts into the object at `key`, of `size` bytes.
 
     A store may complete an upload and lose the answer; then a retry fails because the upload no longer exists. So after
@@ -62,7 +97,10 @@ async def complete_upload(client: StoreClient, key: str, upload_id: str, etags: 
     Raises:
         StorageUnavailableError: the object does not exist, or has another size.
     """
-    parts = [{"PartNumber": number, "ETag": etag} for number, etag in enumerate(etags, 1)]
+    parts = [
+        {"PartNumber": number, "ETag": part.etag} | ({} if part.crc32 is None else {"ChecksumCRC32": part.crc32})
+        for number, part in enumerate(stored, 1)
+    ]
     pauses = client.options.retry.pauses()
     retries_missing = "NoSuchUpload" in client.dialect.retry_codes
     while True:

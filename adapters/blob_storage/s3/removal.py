@@ -170,8 +170,8 @@ async def _abort_below(client: StoreClient, store_keys: Iterable[str], *, ended_
 async def _abort_recorded(client: StoreClient, store_key: str) -> None:
     # Not every store can list its uploads.
     record = await _record_beside(client, store_key)
-    if record is not None and record.upload_id:
-        await abort_upload(client, store_key, record.upload_id)
+    if record is not None and record.upload.id:
+        await abort_upload(client, store_key, record.upload.id)
 
 
 async def _record_beside(client: StoreClient, store_key: str) -> StagedRecord | None:

@@ -19,13 +19,14 @@ from enum import Enum
 from typing import Final
 
 from adapters.blob_storage.s3.client import StoreClient
-from adapters.blob_storage.s3.multipart import head_of, size_of
+from adapters.blob_storage.s3.multipart import NewUpload, StoredPart, head_of, size_of
 from adapters.blob_storage.s3.reader import open_object
 from core.errors import ObjectNotFoundError, StorageCorruptError
 
 RECORD_SUFFIX: Final = ".parts"
+_ABOUT_TO_BEGIN: Final = NewUpload("")
 _RECORD_BYTES_MAX: Final = 1024 * 1024
-"""The limit for the JSON line: 10,000 ETags of 34 characters fit."""
+"""The limit for the JSON line: 10,000 ETags of 34 characters and their checksums fit."""
 
 
 def record_key(key: str) -> str:
@@ -37,8 +38,8 @@ def record_key(key: str) -> str:
 class StagedRecord:
     """A multipart upload in progress; without an upload id, one that is about to begin."""
 
-    upload_id: str = ""
-    etags: tuple[str, ...] = ()
+    upload: NewUpload = _ABOUT_TO_BEGIN
+    parts: tuple[StoredPart, ...] = ()
     parts_size: int = 0
     """The number of bytes in the parts."""
     tail: bytes | bytearray = b""
@@ -50,7 +51,12 @@ class StagedRecord:
 
     def header(self) -> bytes:
         """Return the serialized record without the tail."""
-        fields = {"upload": self.upload_id, "etags": self.etags, "size": self.parts_size}
+        fields = {
+            "upload": self.upload.id,
+            "etags": [part.etag for part in self.parts],
+            "size": self.parts_size,
+            **({"crc32": [part.crc32 for part in self.parts]} if self.upload.checks_crc32 else {}),
+        }
         return json.dumps(fields, separators=(",", ":")).encode() + b"\n"
 
     @classmethod
@@ -63,7 +69,11 @@ class StagedRecord:
         line, newline, tail = content.partition(b"\n")
         try:
             fields = json.loads(line[:_RECORD_BYTES_MAX])
-            record = cls(str(fields["upload"]), tuple(map(str, fields["etags"])), int(fields["size"]), tail)
+            etags, crc32s = fields["etags"], fields.get("crc32")
+            checksums = [None] * len(etags) if crc32s is None else map(str, crc32s)
+            parts = tuple(StoredPart(str(etag), crc32) for etag, crc32 in zip(etags, checksums, strict=True))
+            upload = NewUpload(str(fields["upload"]), crc32s is not None)
+            record = cls(upload, parts, int(fields["size"]), tail)
         except (ValueError, TypeError, KeyError) as error:
             raise StorageCorruptError(f"invalid upload record: {key}") from error
         if not newline:

@@ -2,13 +2,14 @@
 
 import asyncio
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from adapters.blob_storage.s3.body import Body, Buffer
 from adapters.blob_storage.s3.client import StoreClient
 from adapters.blob_storage.s3.dialect import md5_base64
+from adapters.blob_storage.s3.errors import NotOfferedError
 from adapters.blob_storage.s3.listing import plain_md5
-from adapters.blob_storage.s3.multipart import PARTS_MAX, object_parameters
+from adapters.blob_storage.s3.multipart import PARTS_MAX, NewUpload, StoredPart, object_parameters
 from core.errors import StorageUnavailableError
 
 
@@ -17,7 +18,7 @@ class Stored(NamedTuple):
 
     etag: str | None
     etag_is_md5: bool | None
-    """Whether the ETag is the object's MD5; None if it cannot be one."""
+    """Whether the ETag is the object's MD5; None if it cannot be one, or was not compared."""
 
 
 async def put_object(client: StoreClient, key: str, body: Body, *, if_absent: bool = False) -> Stored:
@@ -27,16 +28,28 @@ async def put_object(client: StoreClient, key: str, body: Body, *, if_absent: bo
         AlreadyThereError: `if_absent` is set and an object exists.
         StorageUnavailableError: the store failed, or reports the MD5 of other content.
     """
-    digest = await body.md5()
     parameters = object_parameters(client)
-    if client.dialect.checks_object_md5:
-        parameters["ContentMD5"] = md5_base64(digest)
     if if_absent:
         parameters["IfNoneMatch"] = "*"
-    answer = await client.call("put_object", key=key, Body=body, transfer_bytes=len(body), **parameters)
+    operation = "put_object"
+    crc32 = None if if_absent else await client.crc32.of(operation, body)
+    suffices = client.crc32.suffices(operation, crc32)
+    digest = b"" if suffices else await body.md5()
+    if crc32 is not None:
+        parameters["ChecksumCRC32"] = crc32
+    if digest and client.dialect.checks_object_md5:
+        parameters["ContentMD5"] = md5_base64(digest)
+    try:
+        answer = await client.call(operation, key=key, Body=body, transfer_bytes=len(body), **parameters)
+    except NotOfferedError:
+        if crc32 is None or suffices:
+            raise
+        client.crc32.lacks(operation)
+        return await put_object(client, key, body)
+    client.crc32.learn(operation, crc32, answer, sufficed=suffices)
     etag = answer.get("ETag")
     stored_md5 = plain_md5(etag)
-    if stored_md5 is None:
+    if stored_md5 is None or not digest:
         return Stored(etag, None)
     if stored_md5 != digest.hex() and client.dialect.etag_is_md5:
         raise StorageUnavailableError(f"{client.dialect.name}: put_object: the stored object has the wrong checksum")
@@ -46,7 +59,7 @@ async def put_object(client: StoreClient, key: str, body: Body, *, if_absent: bo
 @dataclass(frozen=True, slots=True)
 class _Part:
     body: Body
-    task: "asyncio.Task[str]"
+    task: "asyncio.Task[StoredPart]"
 
 
 class PartsInFlight:
@@ -55,12 +68,14 @@ class PartsInFlight:
     Used by one task. A part that failed after all retries keeps its bytes, and `settle` sends it again.
     """
 
-    def __init__(self, client: StoreClient, key: str, upload_id: str, etags: tuple[str, ...], size: int) -> None:
+    def __init__(
+        self, client: StoreClient, key: str, upload: NewUpload, parts: tuple[StoredPart, ...], size: int
+    ) -> None:
         self._client = client
         self._key = key
-        self.upload_id = upload_id
-        self.etags = list(etags)
-        """ETags of the parts that have arrived, without a gap."""
+        self.upload = upload
+        self.stored = list(parts)
+        """The parts that have arrived, without a gap."""
         self.size = size
         """The number of bytes in these parts."""
         self._running: list[_Part] = []
@@ -78,12 +93,12 @@ class PartsInFlight:
         """
         if len(self._running) >= self._client.options.parts_in_flight:
             await self._settle_first()
-        number = len(self.etags) + len(self._running) + 1
+        number = len(self.stored) + len(self._running) + 1
         if number > PARTS_MAX:
             driver = self._client.dialect.name
             raise StorageUnavailableError(f"{driver}: more than {PARTS_MAX} parts: raise storage.{driver}.chunksize")
         body = Body(buffer)
-        task = asyncio.create_task(self.upload(number, body))
+        task = asyncio.create_task(self.send(number, body))
         task.add_done_callback(_acknowledge)
         self._running.append(_Part(body, task))
 
@@ -100,27 +115,36 @@ class PartsInFlight:
         part = self._running[0]
         await asyncio.wait([part.task])
         if part.task.cancelled() or part.task.exception() is not None:
-            etag = await self.upload(len(self.etags) + 1, part.body)
+            stored = await self.send(len(self.stored) + 1, part.body)
         else:
-            etag = part.task.result()
+            stored = part.task.result()
         del self._running[0]
-        self.etags.append(etag)
+        self.stored.append(stored)
         self.size += len(part.body)
 
-    async def upload(self, number: int, body: Body) -> str:
-        """Upload one part and return its ETag."""
-        digest = await body.md5()
-        answer = await self._client.call(
-            "upload_part",
+    async def send(self, number: int, body: Body) -> StoredPart:
+        """Upload one part.
+
+        Raises:
+            StorageUnavailableError: the store failed, or has not verified the checksum.
+        """
+        client, operation = self._client, "upload_part"
+        crc32 = await body.crc32() if self.upload.checks_crc32 else None
+        suffices = client.crc32.suffices(operation, crc32)
+        checksums: dict[str, Any] = {} if crc32 is None else {"ChecksumCRC32": crc32}
+        if not suffices:
+            checksums["ContentMD5"] = client.dialect.part_md5(await body.md5())
+        answer = await client.call(
+            operation,
             key=self._key,
             Body=body,
             PartNumber=number,
-            UploadId=self.upload_id,
-            ContentMD5=self._client.dialect.part_md5(digest),
+            UploadId=self.upload.id,
             transfer_bytes=len(body),
+            **checksums,
         )
-        etag: str = answer["ETag"]
-        return etag
+        client.crc32.learn(operation, crc32, answer, sufficed=suffices)
+        return StoredPart(answer["ETag"], crc32)
 
     async def drop(self) -> None:
         """Cancel the parts in flight, before the upload is aborted."""
@@ -131,7 +155,7 @@ class PartsInFlight:
         self._running.clear()
 
 
-def _acknowledge(task: "asyncio.Task[str]") -> None:
+def _acknowledge(task: "asyncio.Task[StoredPart]") -> None:
     # Retrieve the exception, so that asyncio does not warn: `_settle_first` may never reach this part.
     if not task.cancelled():
         task.exception()

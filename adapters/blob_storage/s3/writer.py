@@ -80,9 +80,9 @@ class StagedWriter(BlobWriter):
             self._moved_size = staged.size
         elif staged.content:
             self._buffers.append(bytearray(staged.content))
-        elif staged.record is not None and staged.record.upload_id:
+        elif staged.record is not None and staged.record.upload.id:
             record = staged.record
-            self._parts = PartsInFlight(self._client, self._key, record.upload_id, record.etags, record.parts_size)
+            self._parts = PartsInFlight(self._client, self._key, record.upload, record.parts, record.parts_size)
             if record.tail:
                 self._buffers.append(bytearray(record.tail))
 
@@ -134,10 +134,10 @@ class StagedWriter(BlobWriter):
         else:
             # A process was killed during an upload, or a cancelled block left its upload open.
             self._record_is_there = True
-            await self._abort(earlier.upload_id)
+            await self._abort(earlier.upload.id)
         self._upload_may_be_open = True
-        upload_id = await begin_upload(self._client, self._key)
-        return PartsInFlight(self._client, self._key, upload_id, (), 0)
+        upload = await begin_upload(self._client, self._key, sends_parts=True)
+        return PartsInFlight(self._client, self._key, upload, (), 0)
 
     async def _read_back(self, size: int) -> None:
         """Send a plain object again in parts, to which more can be appended."""
@@ -170,12 +170,12 @@ class StagedWriter(BlobWriter):
         """Assemble the parts and the tail into a plain object at the staged key."""
         await parts.settle()
         size = parts.size
-        etags = list(parts.etags)
+        stored = list(parts.stored)
         # The tail stays in the buffers until the upload is complete: as a middle part it would be too short.
-        for number, buffer in enumerate(self._buffers, len(etags) + 1):
-            etags.append(await parts.upload(number, Body(buffer)))
+        for number, buffer in enumerate(self._buffers, len(stored) + 1):
+            stored.append(await parts.send(number, Body(buffer)))
             size += len(buffer)
-        await complete_upload(self._client, self._key, parts.upload_id, etags, size)
+        await complete_upload(self._client, self._key, parts.upload.id, stored, size)
         self._parts = None
         self._buffers.clear()
         self._moved_size = size
@@ -242,7 +242,7 @@ class StagedWriter(BlobWriter):
             failure = error
             await parts.drop()
         tail = self._buffers[0] if self._buffers and failure is None else b""
-        await self._write_record(StagedRecord(parts.upload_id, tuple(parts.etags), parts.size, tail))
+        await self._write_record(StagedRecord(parts.upload, tuple(parts.stored), parts.size, tail))
         if failure is not None:
             raise failure
         if self._plain_may_be_there:
@@ -253,7 +253,7 @@ class StagedWriter(BlobWriter):
         """Abort the multipart upload, if there is one, and remove its record."""
         if self._parts is not None:
             await self._parts.drop()
-            await self._abort(self._parts.upload_id)
+            await self._abort(self._parts.upload.id)
             self._parts = None
             self._upload_may_be_open = False
         await self._remove_record()
