@@ -36,7 +36,10 @@ from core.store.links import link_object
 from core.store.objects import find
 
 _REMEMBERED_SESSIONS_MAX: Final = 10_000
-"""Maximum number of unused and of finished sessions kept. A dropped one costs requests, or stays until the purge."""
+"""Maximum number of unused, of unfinished and of finished sessions kept.
+
+A dropped one costs requests or another read of its bytes, or stays until the purge.
+"""
 
 T = TypeVar("T")
 
@@ -69,6 +72,8 @@ class UploadService:
         self._offload = offload
         self._publisher = publisher
         self._untouched: dict[str, bool] = {}
+        self._appended: dict[str, UploadState] = {}
+        """For clients that drop the query of `Location`, and with it the digest of the bytes up to now."""
         self._finished: dict[str, str] = {}
 
     async def start(
@@ -101,8 +106,19 @@ class UploadService:
         except ObjectNotFoundError:
             raise _unknown(upload_id) from None
         size = await self._storage.staged_size(layout.upload_data(name, upload_id))
-        return UploadState(
+        state = UploadState(
             name=name, upload_id=upload_id, offset=size, started_at=started_at.decode("ascii", "replace")
+        )
+        appended = self._appended.get(upload_id)
+        if appended is None or (appended.name, appended.offset) != (name, size):
+            return state
+        # The next request compares the stamp with that of the staged bytes, as for a state that a client held.
+        return replace(
+            state,
+            algorithm=appended.algorithm,
+            digest=appended.digest,
+            hash_state=appended.hash_state,
+            stamp=appended.stamp,
         )
 
     async def append(self, state: UploadState, chunks: AsyncIterable[bytes]) -> UploadState:
@@ -118,13 +134,15 @@ class UploadService:
             hasher = self._hasher(state, writer)
             await self._absorb(writer, hasher, chunks)
             offset = writer.size
-        return replace(
+        appended = replace(
             state,
             offset=offset,
             digest=hasher.digest() if hasher else None,
             hash_state=hasher.export_state() if hasher else None,
             stamp=writer.stamp,
         )
+        _remember(self._appended, state.upload_id, value=appended)
+        return appended
 
     async def complete(
         self, state: UploadState, digest: Digest, chunks: AsyncIterable[bytes], *, by: Actor = UNNAMED
@@ -143,6 +161,7 @@ class UploadService:
         async with self._writer(state) as writer:
             size = await self._verify(writer, state, digest, chunks)
             blob = await self._commit(writer, state.name, digest, size)
+        self._appended.pop(state.upload_id, None)
         _remember(self._finished, state.upload_id, value=layout.upload(state.name, state.upload_id))
         return await self._published(state.name, blob, by)
 
@@ -175,6 +194,7 @@ class UploadService:
         """
         await self.status(name, upload_id)
         self._untouched.pop(upload_id, None)
+        self._appended.pop(upload_id, None)
         await self._storage.delete_tree(layout.upload(name, upload_id))
 
     async def sweep(self) -> None:

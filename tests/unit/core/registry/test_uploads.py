@@ -85,10 +85,14 @@ async def test_unknown_sessions_are_read_from_storage(services, monkeypatch):
     assert len(await services.keys(layout.uploads(NAME))) == 1
 
 
-async def test_last_put_without_bytes_does_not_read_the_blob(services, monkeypatch):
+@pytest.mark.parametrize("keeps_state", [True, False])
+async def test_last_put_without_bytes_does_not_read_the_blob(services, monkeypatch, keeps_state):
+    """Some clients keep only the path of `Location`; the process that received the bytes remembers their digest."""
     content = payload(100_000)
     state = await services.uploads.append(await services.uploads.start(NAME), chunks(content))
     assert state.digest == Digest.of(content)
+    if not keeps_state:
+        state = await services.uploads.status(NAME, state.upload_id)
 
     def fail(_self):
         pytest.fail("the blob was read again")
@@ -100,6 +104,20 @@ async def test_last_put_without_bytes_does_not_read_the_blob(services, monkeypat
     monkeypatch.setattr(kind, "content", fail)
     await services.uploads.complete(state, Digest.of(content), chunks())
     assert await services.read_blob(NAME, Digest.of(content)) == content
+
+
+async def test_remembered_digest_is_that_of_the_staged_bytes(services):
+    """Another replica may have appended since, and sessions of two repositories may have one id."""
+    state = await services.uploads.append(await services.uploads.start(NAME), chunks(b"123"))
+    other = await services.uploads.start(RepositoryName("c/d"), upload_id=state.upload_id)
+    assert (await services.uploads.status(other.name, other.upload_id)).digest is None
+    async with services.storage.open_writer(layout.upload_data(NAME, state.upload_id), resume=True) as writer:
+        await writer.write(b"456")
+    resumed = await services.uploads.status(NAME, state.upload_id)
+    assert (resumed.offset, resumed.digest) == (6, None)
+    with pytest.raises(DigestMismatchError):
+        await services.uploads.complete(resumed, Digest.of(b"123"), chunks())
+    await services.uploads.complete(resumed, Digest.of(b"123456"), chunks())
 
 
 async def test_state_carries_the_resumable_hash():
