@@ -16,7 +16,7 @@ class ContentSource(ABC):
         """Yield received bytes in chunks of bounded size, waiting for more as needed."""
 
     @abstractmethod
-    def blocking_reads(self) -> AsyncGenerator[Iterator[memoryview], None]:
+    def blocking_reads(self, make_room: Callable[[], Awaitable[int]]) -> AsyncGenerator[Iterator[memoryview], None]:
         """Yield iterators over the bytes to come, each to be consumed in one thread before the next is requested.
 
         A thread reads the socket into one buffer, which bypasses the event loop and rarely holds the interpreter's
@@ -25,6 +25,10 @@ class ContentSource(ABC):
 
         Nothing is yielded if few bytes are left or the connection does not support such reads. Iteration yields any
         bytes that are left.
+
+        Args:
+            make_room: called before each iterator that reads the socket; returns the number of bytes, at least 1, that
+                the iterator may yield.
 
         Raises:
             the errors of iteration, after all received bytes were yielded.

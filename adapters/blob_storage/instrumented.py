@@ -133,6 +133,10 @@ class _InstrumentedWriter(BlobWriter):
         finally:
             self.report("append", chunk, self.clock() - began, failure)
 
+    @override
+    async def make_room(self) -> int:
+        return await self.inner.make_room()
+
     @property
     @override
     def size(self) -> int:

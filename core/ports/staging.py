@@ -1,5 +1,6 @@
 """The port for staging: bytes of an upload that several requests bring and one commit makes readable."""
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -15,7 +16,10 @@ class BlobWriter(ABC):
     """
 
     append_now: Callable[[memoryview], None] | None = None
-    """Blocking variant of `write` for threads, if the store is a local file. No other method may run during a call."""
+    """Blocking variant of `write` for threads, if the store needs no event loop for it.
+
+    No other method may run during a call. `make_room` limits how much is appended.
+    """
 
     @property
     @abstractmethod
@@ -41,6 +45,17 @@ class BlobWriter(ABC):
         Raises:
             StorageUnavailableError: the store failed or is full. The bytes of earlier calls are kept.
         """
+
+    async def make_room(self) -> int:
+        """Return how many bytes `append_now` may append before the next call of this method.
+
+        Waits until the store has taken enough of the earlier bytes. One piece more is held in memory, so the memory
+        of the writer stays bounded.
+
+        Raises:
+            StorageUnavailableError: the store failed or is full. The bytes of earlier calls are kept.
+        """
+        return sys.maxsize
 
     @abstractmethod
     def content(self) -> AsyncIterator[bytes]:

@@ -291,7 +291,7 @@ class UploadService:
             await append(writer, hasher, chunk, self._offload)
             # Read the rest of a large body in threads, if store and connection support it.
             if append_now is not None and isinstance(chunks, ContentSource):
-                async with aclosing(chunks.blocking_reads()) as reads:
+                async with aclosing(chunks.blocking_reads(writer.make_room)) as reads:
                     async for pieces in reads:
                         await await_thread(self._offload(_append_now, pieces, append_now, hasher))
 

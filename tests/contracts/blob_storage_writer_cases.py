@@ -244,6 +244,7 @@ class WriterCases:
             await writer.write(b"first")
             for piece in pieces:
                 if writer.append_now is not None:
+                    assert await writer.make_room() > 0
                     await asyncio.to_thread(writer.append_now, memoryview(bytearray(piece)))
                 else:
                     await writer.write(piece)
@@ -251,6 +252,23 @@ class WriterCases:
             assert writer.size == 9 + 3 * 700_000
             await writer.commit(TARGET)
         assert await read_stream(storage, TARGET) == b"".join([b"first", *pieces, b"last"])
+
+    @pytest.mark.parametrize("staged", [0, 1, 6 * 1024 * 1024])
+    async def test_long_content_comes_from_threads(self, storage, staged):
+        content = payload(staged + BIG)
+        if staged:
+            await stage(storage, STAGED, content[:staged])
+        async with storage.open_writer(STAGED, resume=True) as writer:
+            while self.TAKES_FROM_THREADS and writer.size < len(content):
+                room = await writer.make_room()
+                assert room > 0
+                # The last piece of a turn may be longer than the room.
+                for size in (room // 2 + 1, room // 2 + 1):
+                    piece = bytearray(content[writer.size : writer.size + min(size, len(content))])
+                    await asyncio.to_thread(writer.append_now, memoryview(piece))
+            await writer.write(content[writer.size :])
+            await writer.commit(TARGET)
+        assert await read_stream(storage, TARGET) == content
 
     async def test_error_in_block_keeps_bytes(self, storage):
         async def upload() -> None:

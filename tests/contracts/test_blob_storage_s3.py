@@ -48,6 +48,7 @@ def limited(endpoint):
 class TestS3BlobStorage(BlobStorageContract):
     MANY = BlobStorageContract.MANY if HAS_VERSITYGW else 110  # Moto needs 20 ms for each key.
     TELLS_MD5 = True
+    TAKES_FROM_THREADS = True
     HAS_REDIRECTS = True
     PASSES_OVER = False
     # versitygw makes the folders of a key before it moves the object into them, and lists them in between.
@@ -98,6 +99,7 @@ class TestS3BlobStorageOnLimitedStore(BlobStorageContract):
 
     MANY = PAGE_ENTRIES + 10  # Each key costs one request to write and another to delete.
     TELLS_MD5 = True
+    TAKES_FROM_THREADS = True
     HAS_REDIRECTS = True
     PASSES_OVER = False
 

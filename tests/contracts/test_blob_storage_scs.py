@@ -36,6 +36,7 @@ def in_go(tmp_path_factory, scs_store):
 
 class TestScsBlobStorage(BlobStorageContract):
     TELLS_MD5 = True
+    TAKES_FROM_THREADS = True
     HAS_REDIRECTS = True
     PASSES_OVER = False
 
@@ -69,6 +70,7 @@ class TestScsBlobStorageOnStoreForMeasurements(BlobStorageContract):
     """The endpoint in Go that the benchmarks use: it must be as right as the one of the tests."""
 
     TELLS_MD5 = True
+    TAKES_FROM_THREADS = True
     HAS_REDIRECTS = True
     PASSES_OVER = False
 

@@ -46,9 +46,9 @@ def turns(monkeypatch):
     threads = []
     turn = receiving.SocketReceiver.turn
 
-    def count(receiver):
+    def count(receiver, room):
         threads.append(threading.get_ident())
-        yield from turn(receiver)
+        yield from turn(receiver, room)
 
     monkeypatch.setattr(receiving.SocketReceiver, "turn", count)
     return threads
@@ -185,6 +185,28 @@ async def test_trickling_body_is_cut_off(guarded):
     writer.close()
 
 
+async def test_threads_read_no_more_than_the_store_has_room_for(guarded, services, monkeypatch):
+    async with services.storage.open_writer("/x") as writer:
+        kind = type(writer)
+    before, sizes = [0], []
+
+    async def make_room(writer):
+        sizes.append(writer.size - before[0])
+        before[0] = writer.size
+        return 100_000
+
+    monkeypatch.setattr(kind, "make_room", make_room)
+    server = await guarded()
+    reader, writer = await server.connect()
+    writer.write(put())
+    assert (await answer(reader))[0] == 201
+    assert await services.read_blob(NAME, DIGEST) == CONTENT
+    # The bytes that had arrived before the thread began count for no turn.
+    assert len(sizes) > 10
+    assert set(sizes[1:]) <= set(range(1, 100_001))
+    writer.close()
+
+
 async def test_failing_store_is_an_error_response_and_ends_reading(guarded, services, monkeypatch):
     server = await guarded()
     async with services.storage.open_writer("/x") as writer:
@@ -228,11 +250,11 @@ async def test_cancelled_upload_ends_after_its_thread(services):
         async def __aiter__(self):
             yield b"x"
 
-        async def blocking_reads(self):
-            yield self._slow()
+        async def blocking_reads(self, make_room):
+            yield self._slow(await make_room())
 
-        def _slow(self):
-            for piece in receiver.turn():
+        def _slow(self, room):
+            for piece in receiver.turn(room):
                 taken.set()
                 assert may_go_on.wait(60)
                 yield piece

@@ -107,24 +107,46 @@ class StagedWriter(BlobWriter):
             await self._read_back(self._moved_size)
         await self._append(memoryview(chunk))
 
+    @override
+    def append_now(self, chunk: memoryview) -> None:
+        """Append a piece to the buffers, without sending any of them."""
+        self._require_open()
+        self._is_changed = True
+        self._hold(chunk)
+
+    @override
+    async def make_room(self) -> int:
+        if self._moved_size is not None:
+            await self._read_back(self._moved_size)
+        return await self._make_room()
+
     async def _append(self, rest: memoryview) -> None:
         while rest:
+            room = await self._make_room()
+            self._hold(rest[:room])
+            rest = rest[room:]
+
+    def _hold(self, rest: memoryview) -> None:
+        while rest:
             if not self._buffers or len(self._buffers[-1]) >= self._part_bytes:
-                await self._make_room()
                 self._buffers.append(bytearray())
             buffer = self._buffers[-1]
             room = self._part_bytes - len(buffer)
             buffer += rest[:room]
             rest = rest[room:]
 
-    async def _make_room(self) -> None:
-        """Send the full buffers as parts, unless the whole upload may still fit into memory."""
-        if self._parts is None:
-            if len(self._buffers) < self._held_max:
-                return
-            self._parts = await self._begin_parts()
-        while self._buffers:
-            await self._parts.add(self._buffers[0])
+    async def _make_room(self) -> int:
+        """Send the full buffers as parts, unless the whole upload may still fit into memory; return the room."""
+        full = sum(len(buffer) >= self._part_bytes for buffer in self._buffers)
+        if self._parts is not None or full >= self._held_max:
+            if self._parts is None:
+                self._parts = await self._begin_parts()
+            await self._send_full_buffers(self._parts)
+        return self._part_bytes - (len(self._buffers[-1]) % self._part_bytes if self._buffers else 0)
+
+    async def _send_full_buffers(self, parts: PartsInFlight) -> None:
+        while self._buffers and len(self._buffers[0]) >= self._part_bytes:
+            await parts.add(self._buffers[0])
             del self._buffers[0]
 
     async def _begin_parts(self) -> PartsInFlight:
@@ -234,9 +256,7 @@ class StagedWriter(BlobWriter):
         """Write the record. If a part cannot be sent, the parts before it are kept."""
         failure: StorageUnavailableError | None = None
         try:
-            while self._buffers and len(self._buffers[0]) >= self._part_bytes:
-                await parts.add(self._buffers[0])
-                del self._buffers[0]
+            await self._send_full_buffers(parts)
             await parts.settle()
         except StorageUnavailableError as error:
             failure = error

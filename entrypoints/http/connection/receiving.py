@@ -46,13 +46,17 @@ class SocketReceiver:
         self._poll = select.poll()
         self._poll.register(descriptor, select.POLLIN)
 
-    def turn(self) -> Iterator[memoryview]:
-        """Yield data until the body is complete, no data arrives for a moment, or another upload's turn has come."""
-        until = max(0, self.left - _TURN_BYTES)
+    def turn(self, room: int) -> Iterator[memoryview]:
+        """Yield data until the body is complete, no data arrives for a moment, or another upload's turn has come.
+
+        Args:
+            room: maximum number of bytes, at least 1.
+        """
+        until = max(0, self.left - min(room, _TURN_BYTES))
         self._may_wait_until = self.waited_seconds + _WAITING_SECONDS_MAX
         self.is_idle = False
         while self.left > until and not self.is_idle and not self.has_ended:
-            filled = self._fill(self._buffer[: self.left])
+            filled = self._fill(self._buffer[: self.left - until])
             if filled:
                 yield self._buffer[:filled]
                 self.left -= filled

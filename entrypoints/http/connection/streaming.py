@@ -1,7 +1,7 @@
 """Incoming request bodies, read in pieces with back-pressure and bounded memory."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import nullcontext
 from functools import partial
 from typing import Final, TypeGuard, TypeVar
@@ -114,7 +114,9 @@ class RequestBody(ContentSource):
         return await self._pace.wait(self._content.readany())
 
     @override
-    async def blocking_reads(self) -> AsyncGenerator[Iterator[memoryview], None]:
+    async def blocking_reads(
+        self, make_room: Callable[[], Awaitable[int]]
+    ) -> AsyncGenerator[Iterator[memoryview], None]:
         content, protocol = self._content, self._protocol
         if (self._left or 0) < DIRECT_BYTES_MIN or not _can_lend(protocol, content):
             return
@@ -129,7 +131,7 @@ class RequestBody(ContentSource):
             receiver = SocketReceiver(descriptor, self._left)
             while receiver.left:
                 left, waited_seconds = receiver.left, receiver.waited_seconds
-                yield receiver.turn()
+                yield receiver.turn(await make_room())
                 # Keep aiohttp's count of received bytes correct, as if the parser had read them.
                 content.total_bytes += left - receiver.left
                 if receiver.has_ended:

@@ -152,8 +152,9 @@ class DirectContent(ContentSource):
             yield self._pieces.pop(0)
 
     @override
-    async def blocking_reads(self):
+    async def blocking_reads(self, make_room):
         while self._pieces:
+            assert await make_room() > 0
             yield iter([memoryview(self._pieces.pop(0))])
             self.received += 1
 
