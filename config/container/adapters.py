@@ -20,6 +20,7 @@ from adapters.descriptor_cache.marks import SharedMarks
 from adapters.descriptor_cache.memory import DisabledDescriptorCache, HintCache, InMemoryDescriptorCache
 from adapters.descriptor_cache.shared import SharedDescriptorCache
 from adapters.hashing.resumable import hasher_factory
+from adapters.untouched_sessions import SharedUntouchedSessions
 from config.container.applications import Observers
 from config.container.authenticators import (
     combined_authenticator,
@@ -133,6 +134,7 @@ class Adapters(DeclarativeContainer):
         ),
     )
     descriptor_marks = Singleton(SharedMarks)
+    untouched_sessions = Singleton(SharedUntouchedSessions)
     own_descriptors = Singleton(
         InMemoryDescriptorCache,
         now=now,

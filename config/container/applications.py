@@ -38,6 +38,7 @@ from core.ports.metrics import Metrics
 from core.ports.redirection import Redirector
 from core.ports.staging import StagingStorage
 from core.ports.tracing import Tracer
+from core.ports.untouched_sessions import UntouchedSessions
 from core.pull_through.origins import Origins
 from core.registry.facade import Registry
 from core.retention.pulls import PullRecorder
@@ -137,6 +138,7 @@ class ServerParts:
     creates_exclusively: bool
     """Whether the storage creates an object exclusively, see `BlobStorage`."""
     descriptor_marks: SharedMarks
+    untouched_sessions: UntouchedSessions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

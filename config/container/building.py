@@ -60,5 +60,6 @@ def build_server(parts: ServerParts, observers: Observers) -> ServerApplication:
         shared_secret=parts.upload_secret,
         audit_log=parts.audit_log,
         descriptor_marks=parts.descriptor_marks,
+        untouched_sessions=parts.untouched_sessions,
     )
     return container.server_application()

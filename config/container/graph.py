@@ -69,6 +69,7 @@ class Container(Foundations):
     access_policy = Foundations.access_policy
     shared_secret = Foundations.shared_secret
     descriptor_marks = Foundations.descriptor_marks
+    untouched_sessions = Foundations.untouched_sessions
     descriptor_cache = Foundations.descriptor_cache
     descriptor_hints = Foundations.descriptor_hints
     outbox_storage = Foundations.outbox_storage
@@ -156,6 +157,7 @@ class Container(Foundations):
         new_hasher=new_hasher,
         offload=offload,
         publisher=publisher,
+        untouched=untouched_sessions,
     )
     catalog = Singleton(
         CatalogService,
@@ -357,6 +359,7 @@ class Container(Foundations):
         audit_log=audit_log,
         creates_exclusively=plain_blob_storage.provided.creates_exclusively,
         descriptor_marks=descriptor_marks,
+        untouched_sessions=untouched_sessions,
     )
     server_application = Singleton(
         ServerApplication,

@@ -27,6 +27,7 @@ from core.model.events import UNNAMED, Actor, EventAction
 from core.model.media_types import OCTET_STREAM
 from core.model.names import RepositoryName
 from core.ports.staging import BlobWriter, StagingStorage
+from core.ports.untouched_sessions import UntouchedSessions
 from core.registry.publisher import Publisher
 from core.registry.upload_state import UploadState, is_upload_id
 from core.store import layout
@@ -36,9 +37,9 @@ from core.store.links import link_object
 from core.store.objects import find
 
 _REMEMBERED_SESSIONS_MAX: Final = 10_000
-"""Maximum number of unused, of unfinished and of finished sessions kept.
+"""Maximum number of unfinished and of finished sessions kept.
 
-A dropped one costs requests or another read of its bytes, or stays until the purge.
+A dropped one costs another read of its bytes, or stays until the purge.
 """
 
 T = TypeVar("T")
@@ -62,6 +63,7 @@ class UploadService:
         new_hasher: HasherFactory,
         offload: Offload,
         publisher: Publisher,
+        untouched: UntouchedSessions,
     ) -> None:
         self._storage = storage
         self._guard = guard
@@ -71,7 +73,7 @@ class UploadService:
         self._new_hasher = new_hasher
         self._offload = offload
         self._publisher = publisher
-        self._untouched: dict[str, bool] = {}
+        self._untouched = untouched
         self._appended: dict[str, UploadState] = {}
         """For clients that drop the query of `Location`, and with it the digest of the bytes up to now."""
         self._finished: dict[str, str] = {}
@@ -90,7 +92,7 @@ class UploadService:
         started_at = self._now().strftime("%Y-%m-%dT%H:%M:%SZ")
         # A power cut may lose a session that was just started. No data is lost: its client starts another session.
         await self._storage.write(layout.upload_started_at(name, upload_id), started_at.encode(), durable=False)
-        _remember(self._untouched, upload_id, value=True)
+        self._untouched.add(upload_id)
         return UploadState(name=name, upload_id=upload_id, offset=0, started_at=started_at, algorithm=algorithm)
 
     async def status(self, name: RepositoryName, upload_id: str) -> UploadState:
@@ -193,7 +195,7 @@ class UploadService:
             UploadUnknownError: the session does not exist.
         """
         await self.status(name, upload_id)
-        self._untouched.pop(upload_id, None)
+        self._untouched.take(upload_id)
         self._appended.pop(upload_id, None)
         await self._storage.delete_tree(layout.upload(name, upload_id))
 
@@ -230,9 +232,8 @@ class UploadService:
         if not is_upload_id(upload_id) or upload_id in self._finished:
             raise _unknown(upload_id)
         key = layout.upload_data(state.name, upload_id)
-        # A session that this process started and has had no request for since is empty, so its first chunk costs no
-        # check of the stage.
-        is_untouched = self._untouched.pop(upload_id, False) and state.offset == 0
+        # An untouched session is empty, so its first chunk costs no check of the stage.
+        is_untouched = self._untouched.take(upload_id) and state.offset == 0
         started_at = layout.upload_started_at(state.name, upload_id)
         try:
             async with self._storage.open_writer(

@@ -78,6 +78,20 @@ async def test_push_of_an_existing_image_takes_four_at_most(server, registry):
     assert len(server.log) <= 4
 
 
+@pytest.mark.parametrize("size", [3_000, 32 * MIB])
+async def test_first_chunk_at_another_process_of_the_server_costs_no_search(server, registry, size):
+    async with scs_storage(server, chunk_bytes=10 * MIB, parts_in_flight=3) as storage:
+        cache = InMemoryDescriptorCache(now=lambda: datetime.now(UTC))
+        other = Registry(storage=storage, cache=cache, new_hasher=hasher_factory(), untouched=registry.untouched)
+        content = payload(size)
+        state = await registry.uploads.start(NAME)
+        server.log.clear()
+        state = await other.uploads.append(state, chunks(content))
+        assert server.counts == {"put_object": 1}
+        await registry.uploads.complete(state, Digest.of(content), chunks())
+        assert (await other.blobs.stat(NAME, Digest.of(content))).size == size
+
+
 async def test_push_of_32_mib_takes_ten_at_most(server, registry):
     await registry.push_chunked(payload(32 * MIB))
     await registry.uploads.sweep()

@@ -10,6 +10,7 @@ from typing import Any
 from adapters.audit_log.stream import DisabledAuditLog
 from adapters.blob_storage.memory import InMemoryBlobStorage
 from adapters.descriptor_cache.memory import DisabledDescriptorCache
+from adapters.untouched_sessions import SharedUntouchedSessions
 from core.collection.guard import CollectionGuard
 from core.collection.pins import Pins
 from core.collection.rounds import Rounds
@@ -20,6 +21,7 @@ from core.ports.catalog_index import CatalogIndex
 from core.ports.descriptor_cache import DescriptorCache
 from core.ports.event_sink import EventSink
 from core.ports.staging import StagingStorage
+from core.ports.untouched_sessions import UntouchedSessions
 from core.registry.blobs import BlobService
 from core.registry.catalog import CatalogService
 from core.registry.facade import Registry
@@ -104,6 +106,8 @@ class CoreServices:
     events: EventSink = field(default_factory=recorder_without_endpoints)
     audit_log: AuditLog = field(default_factory=DisabledAuditLog)
     pull_recorder: PullRecorder | None = None
+    untouched: UntouchedSessions = field(default_factory=SharedUntouchedSessions)
+    """Services of one server have this in common."""
     is_renewable: Callable[[RepositoryName], bool] | None = None
     """Whether content of a repository is fetched again when it is gone."""
 
@@ -155,6 +159,7 @@ class CoreServices:
             new_hasher=self.new_hasher,
             offload=self.offload,
             publisher=self.publisher,
+            untouched=self.untouched,
         )
         self.manifest_parts = ManifestParts(
             storage=self.storage,

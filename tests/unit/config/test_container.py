@@ -132,6 +132,9 @@ async def test_processes_of_a_server_share_what_was_checked_before_the_fork() ->
         await second.descriptor_cache.put(RepositoryName("a"), DIGEST, 1)
         await first.descriptor_cache.forget(RepositoryName("a"), DIGEST)
         assert await second.descriptor_cache.get(RepositoryName("a"), DIGEST) is None
+        for each in (first, second):
+            session = await each.registry.uploads.start(RepositoryName("a"))
+            assert parts.untouched_sessions.take(session.upload_id)
 
 
 def test_containers_share_nothing() -> None:

@@ -78,6 +78,7 @@ async def test_unknown_sessions_are_read_from_storage(services, monkeypatch):
     """The memory of sessions is bounded; a session that was evicted works all the same."""
     monkeypatch.setattr(uploads, "_REMEMBERED_SESSIONS_MAX", 1)
     first, second = await services.uploads.start(NAME), await services.uploads.start(NAME)
+    assert services.untouched.take(first.upload_id)
     for begun in (first, second):
         state = await services.uploads.append(begun, chunks(b"123"))
         await services.uploads.complete(state, Digest.of(b"123"), chunks())
