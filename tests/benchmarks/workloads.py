@@ -6,7 +6,7 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
@@ -98,7 +98,7 @@ def redirected_blob(subject: Subject) -> Sample:
 
 
 def redirected_blobs(subject: Subject) -> Sample:
-    """Requests for the blobs of `PULLED_IMAGES` in turn; each was asked for before, as by a first client."""
+    """Requests for the blobs of `PULLED_IMAGES` in turn, after a second in which each process was asked for them."""
     paths = [f"/v2/{PULLED_REPOSITORY}/blobs/{blob.digest}" for image in PULLED_IMAGES for blob in image.blobs]
     with connected(subject.server.port) as connection:
         for path in paths:
@@ -110,6 +110,7 @@ def redirected_blobs(subject: Subject) -> Sample:
         f"paths, asked = {{{listed}}}, 0\n"
         "function request() asked = asked + 1; return wrk.format('GET', paths[asked % #paths + 1]) end\n"
     )
+    wrk(replace(subject, seconds=1), "/", script=script)
     return wrk(subject, "/", script=script)
 
 
