@@ -27,7 +27,7 @@ from botocore.loaders import Loader, create_loader
 from adapters.blob_storage.s3.capabilities import Capabilities
 from adapters.blob_storage.s3.checksums import Crc32Support
 from adapters.blob_storage.s3.dialect import Dialect, md5_base64
-from adapters.blob_storage.s3.direct import DirectRequests, Endpoint
+from adapters.blob_storage.s3.direct import DirectRequests, Endpoint, in_memory
 from adapters.blob_storage.s3.errors import SDK_ERRORS, is_transient, translate
 from adapters.blob_storage.s3.http_session import RedirectedError, StoreHttpSession
 from adapters.blob_storage.s3.options import S3Options
@@ -122,6 +122,7 @@ class StoreClient:
         transfer_bytes: int = 0,
         attempts: int | None = None,
         final: frozenset[str] = frozenset(),
+        bytes_max: int | None = None,
         **parameters: Any,
     ) -> dict[str, Any]:
         """Send one request, retried while a retry may help, and return botocore's response.
@@ -133,6 +134,7 @@ class StoreClient:
             transfer_bytes: the bytes that the request transfers; they extend the time limit of an attempt.
             attempts: maximum number of attempts, if lower than the configured one.
             final: error codes that are not retried, even if the dialect lists them.
+            bytes_max: for `get_object`: return the content itself, as `Content`, or None if it is longer than this.
             parameters: arguments of botocore's method, without the bucket.
 
         Raises:
@@ -149,8 +151,8 @@ class StoreClient:
         give_up_at = time.monotonic() + retry.budget_seconds
         for attempt in count(1):
             try:
-                async with asyncio.timeout(retry.attempt_seconds(transfer_bytes)):
-                    response = await self._send(operation, query, parameters)
+                seconds = retry.attempt_seconds(transfer_bytes)
+                response = await self._send(operation, query, parameters, seconds=seconds, bytes_max=bytes_max)
             except SDK_ERRORS as error:
                 pause = next(pauses, None)
                 is_late = time.monotonic() > give_up_at
@@ -163,15 +165,23 @@ class StoreClient:
         raise AssertionError("an attempt returns or raises")
 
     async def _send(
-        self, operation: str, query: tuple[tuple[str, str], ...], parameters: dict[str, Any]
+        self,
+        operation: str,
+        query: tuple[tuple[str, str], ...],
+        parameters: dict[str, Any],
+        *,
+        seconds: float,
+        bytes_max: int | None,
     ) -> dict[str, Any]:
         """Send a request, and send it again to each host that the store redirects it to."""
         host = ""
         for _ in range(_REDIRECTS_MAX):
             try:
-                if self._direct is not None and self._direct.knows(operation):
-                    return await self._direct.send(operation, host, query, parameters)
-                return await self._send_by_botocore(operation, _Route(host, query), parameters)
+                if self._direct is None or not self._direct.knows(operation):
+                    async with asyncio.timeout(seconds):
+                        answer = await self._send_by_botocore(operation, _Route(host, query), parameters)
+                        return answer if bytes_max is None else await in_memory(answer, bytes_max)
+                return await self._direct.send(operation, host, query, parameters, seconds=seconds, bytes_max=bytes_max)
             except RedirectedError as redirect:
                 target = urlsplit(redirect.location)
                 host = f"{target.scheme}://{target.netloc}" if target.netloc else host
@@ -189,8 +199,15 @@ class StoreClient:
         signer = self._signer(endpoint)
         if signer is None:
             return None
-        encodes_listings = self.dialect.encodes_listings
-        return DirectRequests(endpoint, signer, self._credentials, self._http, encodes_listings=encodes_listings)
+        options = self.options
+        return DirectRequests(
+            endpoint,
+            signer,
+            self._credentials,
+            self._http,
+            small=self._http.small_connections(endpoint.url, options.small_connections_max, options.retry),
+            encodes_listings=self.dialect.encodes_listings,
+        )
 
     def _signer(self, endpoint: Endpoint) -> Signer | None:
         """Return the signer that does what botocore did, or None if only botocore can: SigV2, S3 Express, SigV4a."""
@@ -320,7 +337,7 @@ def _client_config(options: S3Options, dialect: Dialect, pool: Callable[..., Sto
         signature_version=dialect.signature_version or ("s3v4" if options.v4_auth else "s3"),
         connect_timeout=options.retry.connect_seconds,
         read_timeout=options.retry.read_seconds,
-        max_pool_connections=options.connections_max,
+        max_pool_connections=options.connections_max - options.small_connections_max,
         retries={"total_max_attempts": 1},
         user_agent_extra=options.user_agent,
         # Trailing checksums need chunked signing, which few stores except AWS support.

@@ -5,22 +5,25 @@ credentials, and shares its connections. Answers have the fields that botocore's
 reads them.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import unquote_plus
 from xml.etree import ElementTree as ET
 
-import aiohttp
 from botocore.exceptions import ClientError, NoCredentialsError
 from botocore.parsers import ResponseParserError
 from botocore.utils import parse_timestamp
 
+from adapters.blob_storage.s3.answers import SmallRequest
+from adapters.blob_storage.s3.connections import SmallConnections
 from adapters.blob_storage.s3.http_session import StoreHttpSession, require_no_redirect
-from adapters.blob_storage.s3.signing import Signer, canonical_query
+from adapters.blob_storage.s3.signing import Signer, canonical_query, split
 
 _METHODS: Final[Mapping[str, str]] = {
     "get_object": "GET",
@@ -50,14 +53,16 @@ _HEADERS: Final[Mapping[str, str]] = {
     "StorageClass": "x-amz-storage-class",
 }
 _ANSWERS: Final[Mapping[str, str]] = {
-    "Content-Length": "ContentLength",
-    "Content-Range": "ContentRange",
-    "ETag": "ETag",
+    "content-length": "ContentLength",
+    "content-range": "ContentRange",
+    "etag": "ETag",
     "x-amz-checksum-crc32": "ChecksumCRC32",
     "x-amz-server-side-encryption": "ServerSideEncryption",
     "x-amz-server-side-encryption-aws-kms-key-id": "SSEKMSKeyId",
     "x-amz-storage-class": "StorageClass",
 }
+_LISTING_BYTES_MAX: Final = 64 * 1024 * 1024
+"""Maximum size of a listing: a thousand keys of 1,024 bytes, escaped, take 4 MiB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,21 +79,33 @@ class Endpoint:
 class DirectRequests:
     """Sends the operations of `_METHODS` to one bucket.
 
+    Requests without a body whose answers are read in memory are sent over connections of their own, `small`. The others
+    are sent by aiohttp, and so are all if these connections are busy or the store redirects to another host.
+
     Args:
         endpoint: where and how botocore's client reaches the bucket.
         signer: signs the requests.
         credentials: botocore's credentials, which refresh themselves.
         http: the session whose connections are used.
+        small: connections to the endpoint; None if only `http` can reach it.
         encodes_listings: whether the store can escape the keys in a listing, some of which XML cannot contain.
     """
 
     def __init__(
-        self, endpoint: Endpoint, signer: Signer, credentials: Any, http: StoreHttpSession, *, encodes_listings: bool
+        self,
+        endpoint: Endpoint,
+        signer: Signer,
+        credentials: Any,
+        http: StoreHttpSession,
+        *,
+        small: SmallConnections | None,
+        encodes_listings: bool,
     ) -> None:
         self._endpoint = endpoint
         self._signer = signer
         self._credentials = credentials
         self._http = http
+        self._small = small
         self._encodes_listings = encodes_listings
 
     @staticmethod
@@ -97,7 +114,14 @@ class DirectRequests:
         return operation in _METHODS
 
     async def send(
-        self, operation: str, host: str, query: tuple[tuple[str, str], ...], parameters: Mapping[str, Any]
+        self,
+        operation: str,
+        host: str,
+        query: tuple[tuple[str, str], ...],
+        parameters: Mapping[str, Any],
+        *,
+        seconds: float,
+        bytes_max: int | None,
     ) -> dict[str, Any]:
         """Send one request.
 
@@ -106,10 +130,13 @@ class DirectRequests:
             host: `scheme://host` to use instead of the endpoint's, or empty.
             query: further parameters of the query.
             parameters: arguments of botocore's method, without the bucket.
+            seconds: maximum time until the answer, or its head if the caller reads the body.
+            bytes_max: see `StoreClient.call`.
 
         Raises:
             RedirectedError: the store redirects the request.
             ClientError: the store returned an error.
+            TimeoutError: the answer takes too long.
         """
         method = _METHODS[operation]
         headers = {_HEADERS[name]: value for name, value in parameters.items() if name in _HEADERS}
@@ -118,20 +145,20 @@ class DirectRequests:
         self._signer.sign(method, url, headers, await frozen(self._credentials))
         # A store must not compress what is stored as it is.
         headers["Accept-Encoding"] = "identity"
-        body = parameters.get("Body", b"" if method == "PUT" else None)
-        response = await self._http.request(method, url, headers=headers, data=body)
-        if operation == "get_object" and response.status < HTTPStatus.MULTIPLE_CHOICES:
-            return {**_answer(response), "Body": response}
-        content = await response.read()
-        require_no_redirect(response.status, response.headers)
-        if response.status >= HTTPStatus.MULTIPLE_CHOICES:
-            raise _error(response, content, operation)
-        answer = _answer(response)
-        if operation == "list_objects":
-            answer |= _listing(content)
-        elif operation == "head_object" and "Last-Modified" in response.headers:
-            answer["LastModified"] = _time(response.headers["Last-Modified"])
-        return answer
+        is_small = method != "PUT" and (bytes_max is not None or operation != "get_object")
+        if is_small and not host and self._small is not None and not self._small.is_full:
+            limit = _LISTING_BYTES_MAX if bytes_max is None else bytes_max
+            request = SmallRequest(_request_bytes(method, url, headers), method == "HEAD", limit, seconds)
+            small = await self._small.exchange(request)
+            return _checked(operation, small.status, small.headers, small.content)
+        async with asyncio.timeout(seconds):
+            body = parameters.get("Body", b"" if method == "PUT" else None)
+            response = await self._http.request(method, url, headers=headers, data=body)
+            names = {name.lower(): value for name, value in response.headers.items()}
+            if operation == "get_object" and response.status < HTTPStatus.MULTIPLE_CHOICES:
+                answer = {**_answer(response.status, names), "Body": response}
+                return answer if bytes_max is None else await in_memory(answer, bytes_max)
+            return _checked(operation, response.status, names, await response.read())
 
     def _url(self, host: str, parameters: Mapping[str, Any], query: tuple[tuple[str, str], ...]) -> str:
         url = self._endpoint.url
@@ -156,14 +183,48 @@ async def frozen(credentials: Any) -> Any:
     return await credentials.get_frozen_credentials()
 
 
-def _answer(response: aiohttp.ClientResponse) -> dict[str, Any]:
-    headers = response.headers
-    answer: dict[str, Any] = {name: headers[header] for header, name in _ANSWERS.items() if header in headers}
-    answer["ResponseMetadata"] = {"HTTPStatusCode": response.status}
+async def in_memory(answer: Mapping[str, Any], bytes_max: int) -> dict[str, Any]:
+    """Return an answer with an open body as one with its content, which is None if it is longer than `bytes_max`."""
+    body = answer["Body"]
+    if int(answer["ContentLength"]) > bytes_max:
+        body.close()
+        return {**answer, "Content": None}
+    return {**answer, "Content": await body.read()}
+
+
+def _request_bytes(method: str, url: str, headers: Mapping[str, str]) -> bytes:
+    host, path, query = split(url)
+    fields = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    return f"{method} {path}{query and '?'}{query} HTTP/1.1\r\nHost: {host}\r\n{fields}\r\n".encode()
+
+
+def _checked(operation: str, status: int, headers: Mapping[str, str], content: bytes | None) -> dict[str, Any]:
+    """Return an answer that was read in memory, in botocore's form.
+
+    Raises:
+        RedirectedError: the store redirects the request.
+        ClientError: the store returned an error.
+    """
+    require_no_redirect(status, headers)
+    if status >= HTTPStatus.MULTIPLE_CHOICES:
+        raise _error(status, headers, content or b"", operation)
+    answer = _answer(status, headers)
+    if operation == "list_objects":
+        answer |= _listing(content or b"")
+    elif operation == "get_object":
+        answer["Content"] = content
+    elif operation == "head_object" and "last-modified" in headers:
+        answer["LastModified"] = _time(headers["last-modified"])
     return answer
 
 
-def _error(response: aiohttp.ClientResponse, content: bytes, operation: str) -> ClientError:
+def _answer(status: int, headers: Mapping[str, str]) -> dict[str, Any]:
+    answer: dict[str, Any] = {name: headers[header] for header, name in _ANSWERS.items() if header in headers}
+    answer["ResponseMetadata"] = {"HTTPStatusCode": status}
+    return answer
+
+
+def _error(status: int, headers: Mapping[str, str], content: bytes, operation: str) -> ClientError:
     """Return botocore's exception for an error of the store; its code is the status if the body names none."""
     code = None
     try:
@@ -171,9 +232,8 @@ def _error(response: aiohttp.ClientResponse, content: bytes, operation: str) -> 
     except ET.ParseError:
         # A proxy in front of the store may answer in HTML.
         code = None
-    headers = {name.lower(): value for name, value in response.headers.items()}
-    metadata = {"HTTPStatusCode": response.status, "HTTPHeaders": headers}
-    return ClientError({"Error": {"Code": code or str(response.status)}, "ResponseMetadata": metadata}, operation)
+    metadata = {"HTTPStatusCode": status, "HTTPHeaders": dict(headers)}
+    return ClientError({"Error": {"Code": code or str(status)}, "ResponseMetadata": metadata}, operation)
 
 
 def _listing(content: bytes) -> dict[str, Any]:
@@ -210,6 +270,7 @@ def _name(element: ET.Element) -> str:
     return element.tag.rpartition("}")[2]
 
 
+@lru_cache(maxsize=4_096)
 def _time(text: str) -> datetime:
     """Parse a time of an answer: RFC 1123 in headers, ISO 8601 in listings."""
     try:

@@ -71,7 +71,7 @@ _REMEDIES: Final = (
         "invalid configuration ({code}): check bucket, region and endpoint of storage.{driver}",
     ),
     (
-        {"SSLError", "ClientConnectorCertificateError", "ClientConnectorSSLError"},
+        {"SSLError", "SSLCertVerificationError", "ClientConnectorCertificateError", "ClientConnectorSSLError"},
         "cannot establish TLS ({code}): check storage.{driver}.secure and the certificate of the store",
     ),
     (

@@ -1,14 +1,18 @@
 """HTTP session below botocore: keep-alive connections, bodies from memory, redirects raised instead of followed."""
 
+import ssl
 from collections.abc import Mapping
 from typing import Any, Final
 
 import aiohttp
 from aiobotocore.httpsession import AIOHTTPSession
+from botocore.httpsession import create_urllib3_context, get_cert_path
 from typing_extensions import override
 from yarl import URL
 
 from adapters.blob_storage.s3.body import Body, BodyPayload
+from adapters.blob_storage.s3.connections import SmallConnections
+from adapters.blob_storage.s3.options import RetryOptions
 
 _READ_BUFFER_BYTES: Final = 512 * 1024
 """aiohttp's default of 64 KiB splits a blob into many more pieces."""
@@ -41,6 +45,40 @@ class StoreHttpSession(AIOHTTPSession):  # type: ignore[misc] # aiobotocore has 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self._proxies: dict[str, str | None] = {}
+        self._small: SmallConnections | None = None
+
+    def small_connections(self, url: str, limit: int, retry: RetryOptions) -> SmallConnections | None:
+        """Return connections to a host for small requests, with the same TLS; None if a proxy leads to the host.
+
+        Call this once.
+        """
+        if not limit or self._proxy_of(url) is not None:
+            return None
+        self._small = SmallConnections(
+            url,
+            self._context() if url.startswith("https:") else None,
+            limit=limit,
+            connect_seconds=retry.connect_seconds,
+            read_seconds=retry.read_seconds,
+        )
+        return self._small
+
+    def _context(self) -> ssl.SSLContext:
+        """Return the context that aiobotocore creates for its own connections."""
+        if not self._verify:
+            context = ssl.create_default_context()
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+            return context
+        verifying: ssl.SSLContext = create_urllib3_context()
+        verifying.load_verify_locations(get_cert_path(self._verify))
+        return verifying
+
+    @override
+    async def __aexit__(self, *error: object) -> None:
+        if self._small is not None:
+            await self._small.close()
+        await super().__aexit__(*error)
 
     @override
     async def send(self, request: Any) -> Any:
@@ -57,15 +95,18 @@ class StoreHttpSession(AIOHTTPSession):  # type: ignore[misc] # aiobotocore has 
 
     async def request(self, method: str, url: str, *, headers: dict[str, str], data: Any) -> aiohttp.ClientResponse:
         """Send a signed request over a connection of the pool."""
-        scheme = url.partition(":")[0]
-        if scheme not in self._proxies:
-            self._proxies[scheme] = self._proxy_config.proxy_url_for(url)
-        proxy = self._proxies[scheme]
+        proxy = self._proxy_of(url)
         session = await self._get_session(proxy)
         response: aiohttp.ClientResponse = await session.request(
             method, data=data, url=URL(url, encoded=True), headers=headers, proxy=proxy
         )
         return response
+
+    def _proxy_of(self, url: str) -> str | None:
+        scheme = url.partition(":")[0]
+        if scheme not in self._proxies:
+            self._proxies[scheme] = self._proxy_config.proxy_url_for(url)
+        return self._proxies[scheme]
 
     @override
     async def _get_session(self, proxy_url: str | None) -> "_Sender":

@@ -199,6 +199,11 @@ class S3Options:
         if min(self.parts_in_flight, self.connections_max, self.multipart_copy_concurrency_max) < 1:
             raise ValueError("parts_in_flight, connections_max and multipart_copy_concurrency_max must be at least 1")
 
+    @property
+    def small_connections_max(self) -> int:
+        """How many of the connections are for requests whose answers are read in memory."""
+        return self.connections_max // 4
+
     def url(self, address: str | None) -> str | None:
         """Return the URL of an endpoint given as a URL or as `host[:port]`."""
         if not address or "://" in address:

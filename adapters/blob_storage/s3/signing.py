@@ -55,6 +55,8 @@ class SigV4Signer(Signer):
     def __init__(self, region: str, now: Callable[[], float] = time.time) -> None:
         self._region = region
         self._now = now
+        self._second = 0
+        self._text = ""
         self._key_is_for: tuple[str, str] | None = None
         self._key = b""
 
@@ -65,19 +67,22 @@ class SigV4Signer(Signer):
     @override
     def sign(self, method: str, url: str, headers: dict[str, str], credentials: Any) -> None:
         moment = self._moment()
+        host, path, query = split(url)
+        signed = {"host": host, "x-amz-content-sha256": _UNSIGNED_PAYLOAD, "x-amz-date": moment}
+        for name, value in headers.items():
+            if (lower := name.lower()) not in _UNSIGNED_HEADERS:
+                signed[lower] = " ".join(value.split())
         headers["X-Amz-Date"] = moment
         headers["X-Amz-Content-SHA256"] = _UNSIGNED_PAYLOAD
         if credentials.token:
-            headers["X-Amz-Security-Token"] = credentials.token
-        host, path, query = _parts(url)
-        signed = {name.lower(): " ".join(value.split()) for name, value in headers.items()}
-        signed["host"] = host
-        names = sorted(signed.keys() - _UNSIGNED_HEADERS)
+            headers["X-Amz-Security-Token"] = signed["x-amz-security-token"] = credentials.token
+        names = sorted(signed)
         lines = "".join([f"{name}:{signed[name]}\n" for name in names])
-        request = f"{method}\n{path}\n{query}\n{lines}\n{';'.join(names)}\n{_UNSIGNED_PAYLOAD}"
+        signed_names = ";".join(names)
+        request = f"{method}\n{path}\n{query}\n{lines}\n{signed_names}\n{_UNSIGNED_PAYLOAD}"
         headers["Authorization"] = (
             f"{_ALGORITHM} Credential={credentials.access_key}/{self._scope(moment)}, "
-            f"SignedHeaders={';'.join(names)}, Signature={self._signature(request, moment, credentials.secret_key)}"
+            f"SignedHeaders={signed_names}, Signature={self._signature(request, moment, credentials.secret_key)}"
         )
 
     @override
@@ -93,12 +98,15 @@ class SigV4Signer(Signer):
         if credentials.token:
             fields["X-Amz-Security-Token"] = credentials.token
         query = canonical_query(fields)
-        host, path, _ = _parts(url)
+        host, path, _ = split(url)
         request = f"GET\n{path}\n{query}\nhost:{host}\n\nhost\n{_UNSIGNED_PAYLOAD}"
         return f"{url}?{query}&X-Amz-Signature={self._signature(request, moment, credentials.secret_key)}"
 
     def _moment(self) -> str:
-        return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(self._now()))
+        second = int(self._now())
+        if second != self._second:
+            self._second, self._text = second, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(second))
+        return self._text
 
     def _scope(self, moment: str) -> str:
         return f"{moment[:8]}/{self._region}/s3/aws4_request"
@@ -123,7 +131,7 @@ def canonical_query(fields: dict[str, str]) -> str:
     return "&".join(sorted(escaped))
 
 
-def _parts(url: str) -> tuple[str, str, str]:
+def split(url: str) -> tuple[str, str, str]:
     """Return the signed host, the path and the query of a URL."""
     scheme, _, rest = url.partition("://")
     address, _, query = rest.partition("?")

@@ -90,10 +90,11 @@ class S3BlobStorage(StagingStorage, Diagnosable):
 
     @override
     async def read(self, key: str, *, limit: int = SMALL_OBJECT_BYTES_MAX) -> bytes:
-        async with open_object(self.client, require_key(key)) as reader:
-            if reader.size > limit:
-                raise ObjectTooLargeError(key, size=reader.size, limit=limit)
-            return b"".join([piece async for piece in reader])
+        answer = await self.client.call("get_object", key=require_key(key), bytes_max=limit)
+        content: bytes | None = answer["Content"]
+        if content is None:
+            raise ObjectTooLargeError(key, size=int(answer["ContentLength"]), limit=limit)
+        return content
 
     @override
     async def write(self, key: str, content: bytes, *, durable: bool = True) -> None:
