@@ -7,6 +7,7 @@ from collections.abc import (
     AsyncIterator,
     Awaitable,
     Callable,
+    Coroutine,
     Iterable,
     Iterator,
     Sequence,
@@ -46,6 +47,21 @@ async def map_bounded(
     except BaseExceptionGroup as errors:
         raise errors.exceptions[0] from None
     return [results[position] for position, _ in work]
+
+
+async def side_by_side(call: Awaitable[T], other: Coroutine[Any, Any, R]) -> tuple[T, R]:
+    """Await two calls at once; return both results.
+
+    Raises the error of `call`, and then `other` is cancelled; else that of `other`.
+    """
+    beside = asyncio.create_task(other)
+    try:
+        result = await call
+    except BaseException:
+        beside.cancel()
+        beside.add_done_callback(retrieve_error)
+        raise
+    return result, await beside
 
 
 async def await_thread(call: Awaitable[None], *, stop: Callable[[], None] = lambda: None) -> None:

@@ -178,6 +178,7 @@ class Container(Foundations):
         damage=damage,
         immutable_images=immutable_images,
         offload=offload,
+        asks_ahead=Callable(answers_over_a_network, settings.provided.storage.kind),
     )
     manifests = Singleton(
         make_manifests,

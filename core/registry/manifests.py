@@ -8,15 +8,11 @@ from core.collection.guard import Need
 from core.errors import (
     ContentDamagedError,
     DeniedError,
-    DigestInvalidError,
     DigestMismatchError,
     ManifestBlobUnknownError,
-    ManifestInvalidError,
     ManifestTooLargeError,
-    ManifestUnknownError,
     StorageCorruptError,
 )
-from core.model.descriptor import Descriptor
 from core.model.digest import CANONICAL, Digest
 from core.model.manifest import (
     PUSHED_MANIFEST_BYTES_MAX,
@@ -24,15 +20,13 @@ from core.model.manifest import (
     StoredManifest,
     parse_manifest,
     read_if_manifest,
-    stored_media_type,
 )
-from core.model.media_types import DOCKER_SCHEMA1, DOCKER_SCHEMA1_SIGNED, SCHEMA1
+from core.model.media_types import SCHEMA1
 from core.model.names import Reference, RepositoryName, Tag
-from core.model.schema1 import is_schema1
 from core.registry.manifest_contents import ManifestContents
+from core.registry.manifest_reading import ManifestReader, interpret, unknown
 from core.registry.manifest_references import ManifestReferences, Needed
 from core.registry.parts import ManifestParts
-from core.registry.shared_reads import SharedReads
 from core.store import layout
 from core.store.legacy import LegacyManifests
 from core.store.links import RemovedLink, link_object
@@ -73,7 +67,7 @@ class ManifestService:
         self._references = ManifestReferences(
             storage, links, self._contents, guard=guard, policy=parts.policy, damage=damage
         )
-        self._reads = SharedReads(self._get)
+        self._reader = ManifestReader(parts, self._contents, self._references)
 
     async def resolve(self, name: RepositoryName, reference: Reference) -> Digest:
         """Return the digest that a tag points at; a digest is returned unchanged.
@@ -81,52 +75,15 @@ class ManifestService:
         Raises:
             ManifestUnknownError: the tag does not exist.
         """
-        if isinstance(reference, Digest):
-            return reference
-        digest = await self._tags.resolve(name, reference)
-        if digest is None:
-            raise _unknown(name, reference)
-        return digest
+        return await self._reader.resolve(name, reference)
 
     async def tag_target(self, name: RepositoryName, tag: Tag) -> Digest | None:
         """Return the digest that a tag points at in the store; None if there is no such tag. One request."""
         return await self._tags.resolve(name, tag)
 
     async def get(self, name: RepositoryName, reference: Reference) -> StoredManifest:
-        """Return a manifest with its exact bytes. Two storage requests by digest, three by tag.
-
-        A cached manifest costs one request less: the cache saves reading the content, but access is checked each time.
-        Callers that ask for the same manifest at the same time share the requests (see `SharedReads`).
-
-        Raises:
-            ManifestUnknownError: the repository does not hold the manifest, or its data is gone.
-            StorageCorruptError: the data is not the pushed content. Pushing it again repairs it.
-        """
-        return await self._reads.get((name, reference))
-
-    async def _get(self, wanted: tuple[RepositoryName, Reference]) -> StoredManifest:
-        name, reference = wanted
-        digest = await self.resolve(name, reference)
-        if await self._guard.rely_on(digest, name):
-            await self._guard.rescue(await self._references.expand(name, digest), self._references.expander(name))
-        if await self._links.stands(layout.revision_link(name, digest), digest):
-            if (known := self._memory.get(digest)) is not None:
-                return known
-            content = await self._contents.read(digest)
-        else:
-            content = await self._legacy.find_among_layers(name, digest)
-        if content is None:
-            raise _unknown(name, reference)
-        try:
-            media_type, blobs = await self._contents.process(content, _interpret, content)
-        except (ManifestInvalidError, DigestInvalidError) as error:
-            if is_schema1(content):
-                return await self._schema1(name, digest, content)
-            raise StorageCorruptError(f"{digest} in {name} is not a valid manifest and cannot be served") from error
-        self._damage.claim(blobs)
-        manifest = StoredManifest(content=content, media_type=media_type, digest=digest)
-        self._memory.put(manifest)
-        return manifest
+        """Return a manifest with its exact bytes (see `ManifestReader.get`)."""
+        return await self._reader.get(name, reference)
 
     async def describe(self, name: RepositoryName, reference: Reference) -> StoredManifest:
         """Return a manifest for a `HEAD` request, with which clients check whether they must push the image.
@@ -138,7 +95,7 @@ class ManifestService:
         """
         manifest = await self.get(name, reference)
         if self._damage.has_suspects and manifest.media_type not in SCHEMA1:
-            _, blobs = await self._contents.process(manifest.content, _interpret, manifest.content)
+            _, blobs = await self._contents.process(manifest.content, interpret, manifest.content)
             for blob in blobs:
                 if self._damage.is_confirmed(blob.digest):
                     raise ContentDamagedError(blob.digest)
@@ -217,7 +174,7 @@ class ManifestService:
         # A tag with a torn link cannot be pulled but is listed; deleting it removes it from the list.
         leftovers = await self._tags.leftovers(name, reference) if current is None else None
         if current is None and leftovers is None:
-            raise _unknown(name, reference)
+            raise unknown(name, reference)
         if self._policy.is_immutable(name, reference):
             raise _kept(reference, current)
         removed = [RemovedLink(layout.tag_current_link(name, reference), current)] if current else leftovers or ()
@@ -285,17 +242,11 @@ class ManifestService:
                 await self._links.delete(layout.revision_link(name, digest))
                 raise
 
-    async def _schema1(self, name: RepositoryName, digest: Digest, payload: bytes) -> StoredManifest:
-        signed = await self._legacy.sign(name, digest, payload)
-        if signed is None:
-            return StoredManifest(content=payload, media_type=DOCKER_SCHEMA1, digest=digest)
-        return StoredManifest(content=signed, media_type=DOCKER_SCHEMA1_SIGNED, digest=digest)
-
     async def _delete_revision(self, name: RepositoryName, digest: Digest, by: str) -> Mapping[Tag, Digest | None]:
         link = layout.revision_link(name, digest)
         if await self._links.read(link) is None:
             if await self._legacy.find_among_layers(name, digest) is None:
-                raise _unknown(name, digest)
+                raise unknown(name, digest)
             link = layout.layer_link(name, digest)
         links = [link]
         if (subject := await self._subject(digest)) is not None:
@@ -378,15 +329,5 @@ def _parse(content: bytes, content_type: str, algorithm: str) -> tuple[Manifest,
     return parse_manifest(content, content_type), Digest.of(content, algorithm)
 
 
-def _interpret(content: bytes) -> tuple[str, Sequence[Descriptor]]:
-    """Return the media type under which a stored manifest is served, and the blobs that it refers to, if readable."""
-    manifest = read_if_manifest(content)
-    return (manifest.media_type, manifest.blobs()) if manifest else (stored_media_type(content), ())
-
-
 def _kept(tag: Tag, current: Digest | None) -> DeniedError:
     return DeniedError("the tag is immutable and cannot be moved or deleted", detail={"tag": tag, "digest": current})
-
-
-def _unknown(name: RepositoryName, reference: Reference) -> ManifestUnknownError:
-    return ManifestUnknownError("manifest unknown", detail={"name": name, "reference": reference})

@@ -54,3 +54,5 @@ class ManifestParts:
     damage: DamageWatch
     immutable_images: ImmutableImages
     offload: Offload
+    asks_ahead: bool = False
+    """Whether the links of a tag and of its last known target are read at once: for stores behind a network."""
