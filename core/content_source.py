@@ -7,6 +7,13 @@ from typing import Any
 Offload = Callable[..., Awaitable[Any]]
 """Start `function(*arguments)` in a thread at once and return an awaitable for its result."""
 
+FillPipe = Callable[[int, int], Awaitable[int]]
+"""Wait for data, move at most as many of the next bytes to an empty non-blocking pipe, and return their number.
+
+The arguments are the pipe's descriptor and the limit. The result is 0 only after the last byte. Raises
+`StorageUnavailableError` if the store fails.
+"""
+
 
 class ContentSource(ABC):
     """The body of a request. The bytes are read in order, once, by one task."""

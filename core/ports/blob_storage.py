@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import BinaryIO, Final
 
-from core.content_source import Offload
+from core.content_source import FillPipe, Offload
 from core.model.freshness import Freshness
 from core.ports.resource import Resource
 
@@ -65,6 +65,8 @@ class BlobReader(ABC):
     offset: int = 0
     offload: Offload | None = None
     """Runs reads of `file` in the store's threads, since they may wait for the disk; present if `file` is."""
+    fill_pipe: FillPipe | None = None
+    """Moves the content to a pipe within the kernel, instead of iteration; present if the store can do that."""
     freshness: Freshness | None = None
     """The relation of the content to an upstream; None for a local repository."""
 

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from core.errors import ObjectNotFoundError, RangeInvalidError
+from tests.support.pipes import read_through_pipe
 from tests.support.streams import payload, read_stream
 
 PIECE_BYTES_MAX = 4 * 1024 * 1024
@@ -82,6 +83,19 @@ class ReaderCases:
             pieces = [piece async for piece in reader]
         assert b"".join(pieces) == content[5:]
         assert max(map(len, pieces)) <= PIECE_BYTES_MAX
+
+    @pytest.mark.parametrize(("offset", "length"), [(0, None), (5, None), (7, 8 * 1024 * 1024)])
+    async def test_pipe_yields_the_same_bytes(self, storage, offset, length):
+        """If the reader can fill a pipe, it does so with the bytes of the iteration."""
+        content = payload(BIG)
+        expected = content[offset:] if length is None else content[offset : offset + length]
+        await storage.write("/big", content)
+        async with storage.open_reader("/big", offset=offset, length=length) as reader:
+            if reader.fill_pipe is None:
+                found = b"".join([piece async for piece in reader])
+            else:
+                found = await read_through_pipe(reader)
+        assert found == expected
 
     async def test_block_may_be_left_early(self, storage):
         content = payload(3 * 1024 * 1024)

@@ -1,17 +1,20 @@
 """Streams of objects from the store, resumed after broken connections."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import aiohttp
 from botocore.exceptions import BotoCoreError
 from typing_extensions import override
 
 from adapters.blob_storage.s3.client import StoreClient
+from adapters.blob_storage.s3.piping import PIPED_BYTES_MIN, PipedBody, can_pipe
 from core.errors import ObjectNotFoundError, RangeInvalidError, StorageUnavailableError
 from core.ports.blob_storage import BlobReader
+
+T = TypeVar("T")
 
 _PIECE_BYTES_MAX: Final = 1024 * 1024
 _PARTIAL_CONTENT: Final = 206
@@ -31,38 +34,56 @@ class ObjectReader(BlobReader):
         self.size = _whole_size(response)
         self.length = max(0, min(self.size - offset, self.size if length is None else length))
         self.version = response.get("ETag")
+        self._position = offset
+        self._end = offset + self.length
+        self._pauses = client.options.retry.pauses()
+        self._piped: PipedBody | None = None
+        if self.length >= PIPED_BYTES_MIN and can_pipe(response["Body"]):
+            self.fill_pipe = self._fill_pipe
 
     @override
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        position, end = self.offset, self.offset + self.length
-        pauses = self._client.options.retry.pauses()
-        while position < end:
-            try:
-                async for piece in self._pieces(end - position):
-                    position += len(piece)
-                    yield piece
-                problem = "ended early"
-            except _STREAM_ERRORS as error:
-                problem = type(error).__name__
-            if position < end:
-                await self._go_on(position, end, problem, next(pauses, None))
-
-    async def _pieces(self, wanted: int) -> AsyncIterator[bytes]:
-        """Yield at most `wanted` bytes of the open body."""
-        content = self._response["Body"].content
-        while wanted > 0 and (piece := await content.read(min(wanted, _PIECE_BYTES_MAX))):
-            wanted -= len(piece)
+        while piece := await self._advance(self._read, len):
             yield piece
 
-    async def _go_on(self, position: int, end: int, problem: str, pause: float | None) -> None:
-        """Open the rest of a body that ended early at `position`."""
+    async def _read(self, wanted: int) -> bytes:
+        piece: bytes = await self._response["Body"].content.read(min(wanted, _PIECE_BYTES_MAX))
+        return piece
+
+    async def _fill_pipe(self, pipe: int, wanted: int) -> int:
+        async def fill(left: int) -> int:
+            if self._piped is None:
+                patience_seconds = self._client.options.retry.read_seconds
+                self._piped = PipedBody(self._response["Body"], patience_seconds=patience_seconds)
+            return await self._piped.fill(pipe, min(wanted, left))
+
+        return await self._advance(fill, int) or 0
+
+    async def _advance(self, take: Callable[[int], Awaitable[T]], size_of: Callable[[T], int]) -> T | None:
+        """Take the next bytes from the open body, or from the rest of it that is requested; None at the end."""
+        while self._position < self._end:
+            problem = "ended early"
+            try:
+                taken = await take(self._end - self._position)
+                if size := size_of(taken):
+                    self._position += size
+                    return taken
+            except _STREAM_ERRORS as error:
+                problem = type(error).__name__
+            await self._go_on(problem)
+        return None
+
+    async def _go_on(self, problem: str) -> None:
+        """Open the rest of a body that ended early."""
         self.close()
         driver = self._client.dialect.name
+        pause = next(self._pauses, None)
         if pause is None:
             raise StorageUnavailableError(f"{driver}: get_object: the response broke off in every attempt ({problem})")
         await asyncio.sleep(pause)
+        left = self._end - self._position
         try:
-            self._response = await open_body(self._client, self._key, position, end - position)
+            self._response = await open_body(self._client, self._key, self._position, left)
         except (ObjectNotFoundError, RangeInvalidError) as error:
             raise StorageUnavailableError(f"{driver}: get_object: the object was removed during the read") from error
         if self._response.get("ETag") != self.version:
@@ -70,6 +91,9 @@ class ObjectReader(BlobReader):
 
     def close(self) -> None:
         """Return the connection to the pool, or close it if the body is not read to its end."""
+        if self._piped is not None:
+            self._piped.close()
+            self._piped = None
         self._response["Body"].close()
 
 

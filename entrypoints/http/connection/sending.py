@@ -3,7 +3,8 @@
 A small blob is sent together with its head: one `open`, one read from memory, one `send`. For a large blob, a thread
 lets the kernel copy the file to the socket, or copies it itself for a client on this machine. The event loop could do
 this without a thread switch, but `sendfile` continues while the client keeps up and also waits for the disk, which
-would block all other requests: `tests.benchmarks.latency_under_pulls` has the figures.
+would block all other requests: `tests.benchmarks.latency_under_pulls` has the figures. A large blob that arrives from a
+store over a socket passes through a pipe (`piping`).
 """
 
 import asyncio
@@ -21,6 +22,7 @@ from core.concurrency import await_thread
 from core.content_source import Offload
 from core.errors import StorageUnavailableError
 from core.ports.blob_storage import BlobReader
+from entrypoints.http.connection.piping import open_pipe, send_through_pipe
 from entrypoints.http.connection.socket_access import SocketLender, writable
 
 _AT_ONCE_BYTES_MAX: Final = 256 * 1024
@@ -129,6 +131,11 @@ async def _send_large(request: web.BaseRequest, response: web.StreamResponse, re
         async with protocol.lend_output() as descriptor:
             sender = FileSender(reader, descriptor, is_local=is_local(transport.get_extra_info("peername")))
             await _send_file(writer, sender, descriptor, reader.offload)
+    elif reader.fill_pipe is not None and is_plain and isinstance(protocol, SocketLender) and (pipe := open_pipe()):
+        writer.send_headers()
+        with pipe:
+            async with protocol.lend_output() as descriptor:
+                await send_through_pipe(writer, pipe, reader.fill_pipe, reader.length, descriptor)
     else:
         async for chunk in reader:
             await response.write(chunk)
