@@ -141,19 +141,24 @@ class BlobService:
         """Return a URL at which `pulled_by` may `GET` the blob, or None if neither redirector nor store has one.
 
         Also None for a blob that is suspected of damage; `open` then checks it. Two storage requests, or none if the
-        blob was recently verified.
+        blob was recently verified, or if there is no redirector and the store has no URLs.
 
         Raises:
             BlobUnknownError: the repository does not link the blob, or its data is gone.
         """
+        url = None
+        if self._redirector is None:
+            # Ask before reading the link: a folder has no URLs, and every pull from it would read the link twice.
+            url = await self._storage.redirect_url(layout.blob_data(digest), method="GET")
+            if url is None:
+                return None
         target, size = await self._target(name, digest)
         if self._damage.is_suspected(target):
             return None
-        key = layout.blob_data(target)
-        if self._redirector is None:
-            url = await self._storage.redirect_url(key, method="GET")
-        else:
-            url = await self._redirector.url(key, by=pulled_by or UNNAMED)
+        if self._redirector is not None:
+            url = await self._redirector.url(layout.blob_data(target), by=pulled_by or UNNAMED)
+        elif target != digest:
+            url = await self._storage.redirect_url(layout.blob_data(target), method="GET")
         if url is None:
             return None
         size = await self._found_size(name, digest, target) if size is None else size

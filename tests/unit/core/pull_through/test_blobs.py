@@ -41,6 +41,20 @@ def blob(machine):
     machine.hub.add_blob("library/alpine", CONTENT)
 
 
+def _url_of(digest: Digest) -> str:
+    return f"https://store.example{layout.blob_data(digest)}"
+
+
+@pytest.fixture
+def _store_has_urls(machine, monkeypatch):
+    """Redirect clients, as most object stores do; of a folder no link is read for a redirect."""
+
+    async def url(key: str, *, method: str) -> str:
+        return f"https://store.example{key}"
+
+    monkeypatch.setattr(machine.services.storage, "redirect_url", url)
+
+
 async def test_cold_blob_is_fetched_once_and_then_served_from_the_store(machine, process):
     async with process.blobs.open(NAME, DIGEST) as reader:
         assert (reader.size, reader.length, reader.freshness.outcome) == (300_000, 300_000, CacheOutcome.MISS)
@@ -54,11 +68,12 @@ async def test_cold_blob_is_fetched_once_and_then_served_from_the_store(machine,
     assert machine.memory.blobs == {}
 
 
+@pytest.mark.usefixtures("_store_has_urls")
 async def test_local_repository_never_asks_an_upstream(machine, process):
     local = await machine.services.push_blob(LOCAL, b"local")
     assert await process.read(LOCAL, local) == b"local"
     assert (await process.blobs.stat(LOCAL, local)).size == 5
-    assert await process.blobs.redirect_url(LOCAL, local) is None
+    assert await process.blobs.redirect_url(LOCAL, local) == _url_of(local)
     assert [reader.size async for reader in process.blobs.open_parts(LOCAL, local, [(0, 1)])] == [5]
     for operation in (process.blobs.stat, process.read, process.blobs.redirect_url):
         with pytest.raises(BlobUnknownError):
@@ -89,6 +104,7 @@ async def test_range_beyond_the_end_of_a_cold_blob_is_refused(process):
     assert caught.value.size == 300_000
 
 
+@pytest.mark.usefixtures("_store_has_urls")
 async def test_denied_repository_is_refused(machine, process):
     machine.hub.add_blob("library/secret", CONTENT)
     process.claims.note(SECRET, [DESCRIBED])
@@ -111,6 +127,7 @@ async def test_size_of_an_unclaimed_blob_costs_one_byte(machine, process):
     assert machine.events == {}
 
 
+@pytest.mark.usefixtures("_store_has_urls")
 async def test_absent_blob_is_remembered_for_the_time_of_the_rules(machine, process):
     absent = Digest.of(b"absent")
     for operation in (process.blobs.stat, process.read, process.blobs.redirect_url):
@@ -145,6 +162,7 @@ async def test_failure_of_the_upstream_reaches_the_client(machine, process, erro
     assert await process.read(NAME, DIGEST) == CONTENT
 
 
+@pytest.mark.usefixtures("_store_has_urls")
 async def test_manifest_does_not_open_a_private_blob(machine, process):
     """A manifest from the upstream refers to a blob of a local repository, which the upstream does not have."""
     await machine.services.push_blob(LOCAL, CONTENT)
@@ -162,6 +180,7 @@ async def test_stored_blob_is_linked_if_the_upstream_serves_a_byte(machine, proc
     assert machine.received == {}
 
 
+@pytest.mark.usefixtures("_store_has_urls")
 async def test_stored_blob_is_hidden_if_the_upstream_does_not_have_it(machine, process):
     await machine.services.push_blob(LOCAL, CONTENT)
     for operation in (process.blobs.stat, process.read, process.blobs.redirect_url):
@@ -173,16 +192,12 @@ async def test_stored_blob_is_hidden_if_the_upstream_does_not_have_it(machine, p
         await process.read(LOKI, DIGEST)
 
 
-async def test_warm_blob_is_redirected_and_a_cold_one_is_not(machine, process, monkeypatch):
-    async def url(key: str, *, method: str) -> str:
-        return f"https://store.example{key}"
-
-    monkeypatch.setattr(machine.services.storage, "redirect_url", url)
+@pytest.mark.usefixtures("_store_has_urls")
+async def test_warm_blob_is_redirected_and_a_cold_one_is_not(machine, process):
     assert await process.blobs.redirect_url(NAME, DIGEST) is None
     await machine.services.push_blob(LOCAL, CONTENT)
-    expected = f"https://store.example{layout.blob_data(DIGEST)}"
-    assert await process.blobs.redirect_url(NAME, DIGEST) == expected
-    assert await process.blobs.redirect_url(NAME, DIGEST) == expected
+    assert await process.blobs.redirect_url(NAME, DIGEST) == _url_of(DIGEST)
+    assert await process.blobs.redirect_url(NAME, DIGEST) == _url_of(DIGEST)
     assert machine.hub.asked == {"open_blob": 1}
 
 

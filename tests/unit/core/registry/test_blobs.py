@@ -51,7 +51,7 @@ async def test_parts_are_read_in_order(services, blob):
 
 
 async def test_unlinked_blob_is_unknown_elsewhere(services, blob):
-    for operation in (services.blobs.stat, services.blobs.unlink, services.blobs.redirect_url, services.read_blob):
+    for operation in (services.blobs.stat, services.blobs.unlink, services.read_blob):
         with pytest.raises(BlobUnknownError):
             await operation(OTHER, blob)
 
@@ -107,8 +107,14 @@ async def test_sha512_blob_keeps_its_digest(services):
     assert layout.blob_data(digest) in await services.keys()
 
 
-async def test_memory_storage_redirects_no_client(services, blob):
+async def test_store_without_urls_is_not_asked_for_a_link():
+    """Every pull from a folder asks for a URL first."""
+    storage = CountedStorage(InMemoryBlobStorage(now=lambda: NOW))
+    services = CoreServices(storage=storage)
+    blob = await services.push_blob(NAME, CONTENT)
+    storage.count()
     assert await services.blobs.redirect_url(NAME, blob) is None
+    assert storage.count() == 0
 
 
 async def test_redirector_names_the_url_in_place_of_the_storage(services, blob):
@@ -288,6 +294,11 @@ async def test_redirect_costs_two_requests_once(pulling):
     assert pulling.storage.count() == 2
     assert await pulling.blobs.redirect_url(NAME, DIGEST) == url
     assert pulling.storage.count() == 0
+
+
+async def test_no_client_is_redirected_to_a_blob_of_another_repository(pulling):
+    with pytest.raises(BlobUnknownError):
+        await pulling.blobs.redirect_url(OTHER, DIGEST)
 
 
 async def test_redirect_of_an_alias_leads_to_its_data(pulling):
