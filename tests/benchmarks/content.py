@@ -1,8 +1,10 @@
 """The content of every measured registry, pushed through its API."""
 
+import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 from tests.benchmarks.wire import connected, expect, push_blob
 from tests.support.oci import Content, Image, make_image, make_tiny_image
@@ -47,6 +49,13 @@ def prepare_pulls(port: int) -> None:
     """Push the images of the measurements that pull whole images."""
     tagged = {f"v{number}": image for number, image in enumerate(PULLED_IMAGES)}
     _in_parallel(lambda tag: _push_image(port, PULLED_REPOSITORY, tag, tagged[tag]), tagged)
+
+
+def forget(file: Path) -> None:
+    """Drop a file from the kernel's page cache."""
+    descriptor = os.open(file, os.O_RDONLY)
+    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    os.close(descriptor)
 
 
 def _push_image(port: int, repository: str, tag: str, image: Image) -> None:

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from tests.benchmarks.content import IMAGE, LARGE_BYTES
+from tests.benchmarks.content import IMAGE, LARGE_BYTES, forget
 from tests.benchmarks.wire import connected, expect, push_blob, scratch_file
 from tests.support.oci import OCI_MANIFEST, digest_of
 from tests.support.processes import RegistryServer
@@ -76,7 +76,7 @@ def _pulled(server: RegistryServer, storage: Path, digest: str, pulls: int, *, i
     def pull() -> None:
         while not over.is_set():
             if is_cold:
-                _forget(file)
+                forget(file)
             subprocess.run(["curl", "-sf", "-o", "/dev/null", url], check=True)
 
     threads = [threading.Thread(target=pull) for _ in range(pulls)]
@@ -88,13 +88,6 @@ def _pulled(server: RegistryServer, storage: Path, digest: str, pulls: int, *, i
         over.set()
         for thread in threads:
             thread.join()
-
-
-def _forget(file: Path) -> None:
-    """Drop a file from the kernel's page cache."""
-    descriptor = os.open(file, os.O_RDONLY)
-    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-    os.close(descriptor)
 
 
 def _wait_times(port: int) -> list[float]:
