@@ -20,8 +20,9 @@ from functools import partial
 from pathlib import Path
 
 from tests.benchmarks.content import MIB, LargeBlob, prepare, prepare_pulls
-from tests.benchmarks.report import OURS, cost_table, machine, rate_table
+from tests.benchmarks.report import OURS, cost_table, machine, memory_table, rate_table
 from tests.benchmarks.scs_store import ScsStore
+from tests.benchmarks.usage import PeakMemory, memory_mib
 from tests.benchmarks.workloads import (
     Sample,
     Subject,
@@ -88,13 +89,14 @@ def main() -> None:
     workloads = [each for each in (*WORKLOADS, *REDIRECTED) if options.only in each.name]
     scratch = Path(tempfile.mkdtemp(prefix="registry-bench-", dir=MEMORY_FOLDER))
     try:
-        samples = _run(scratch, programs, workloads, options)
+        samples, memory = _run(scratch, programs, workloads, options)
     finally:
         shutil.rmtree(scratch)
     print(f"\n{machine()}, median of {options.rounds}, {time.strftime('%F', time.gmtime())}\n")
     if not options.alone:
         print(rate_table(workloads, list(programs), samples), end="\n\n")
-    print(cost_table(workloads, list(programs), samples))
+    print(cost_table(workloads, list(programs), samples), end="\n\n")
+    print(memory_table(list(programs), memory))
 
 
 def _parse_arguments() -> argparse.Namespace:
@@ -113,7 +115,7 @@ def _parse_arguments() -> argparse.Namespace:
 
 def _run(
     scratch: Path, programs: Mapping[str, tuple[str, ...]], workloads: list[Workload], options: argparse.Namespace
-) -> dict[str, dict[str, list[Sample]]]:
+) -> tuple[dict[str, dict[str, list[Sample]]], dict[str, dict[str, float]]]:
     data = os.urandom(LARGE_BYTES)
     large = LargeBlob(data, digest_of(data))
     samples: dict[str, dict[str, list[Sample]]] = {row.name: {name: [] for name in programs} for row in workloads}
@@ -121,13 +123,17 @@ def _run(
         subjects = {
             name: _subject(stack, scratch / name, program, large, options) for name, program in programs.items()
         }
+        at_rest = {name: memory_mib(plain.server.pid) for name, (plain, _) in subjects.items()}
+        peaks = {name: stack.enter_context(PeakMemory(plain.server.pid)) for name, (plain, _) in subjects.items()}
         for _ in range(options.rounds):
             for row in workloads:
                 for name, (plain, redirecting) in subjects.items():
                     sample = row.measure(redirecting if row in REDIRECTED else plain)
                     samples[row.name][name].append(sample)
-                    print(f"{row.name}: {name} {sample.rate:,.0f} {row.unit} {sample.cpu_ms:.2f}", file=sys.stderr)
-    return samples
+                    figures = f"{sample.rate:,.0f} {row.unit} {sample.cpu_ms:.2f} ms {peaks[name].mib:.0f} MiB"
+                    print(f"{row.name}: {name} {figures}", file=sys.stderr)
+        at_most = {name: peak.mib for name, peak in peaks.items()}
+    return samples, {"after the filling": at_rest, "most during the rows": at_most}
 
 
 def _subject(

@@ -18,7 +18,7 @@ def find_peers(names: list[str]) -> dict[str, StartPeer]:
         ToolMissingError: a peer is not there.
     """
     docker_registry = find_tool("docker-registry")
-    peers: dict[str, StartPeer] = {"ours": RegistryServer, "docker-registry": _distribution(docker_registry)}
+    peers: dict[str, StartPeer] = {"ours": _ours, "docker-registry": _distribution(docker_registry)}
     for entry in names:
         name, _, path = entry.partition("=")
         if name == "distribution":
@@ -28,6 +28,10 @@ def find_peers(names: list[str]) -> dict[str, StartPeer]:
         else:
             raise ToolMissingError(f"peer {entry!r}: known are distribution[=PATH] and zot=PATH")
     return peers
+
+
+def _ours(folder: Path, storage: Path) -> ServerProcess:
+    return RegistryServer(folder, storage, may_fork=False)
 
 
 def _distribution(program: str) -> StartPeer:

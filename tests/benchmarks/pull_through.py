@@ -19,11 +19,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Self
 
 from tests.benchmarks.content import MIB, LargeBlob
 from tests.benchmarks.report import machine
-from tests.benchmarks.usage import memory_mib
+from tests.benchmarks.usage import PeakMemory
 from tests.benchmarks.wire import WireError, connected, expect
 from tests.benchmarks.workloads import Subject, drop_file, wrk
 from tests.support.oci import OCI_MANIFEST
@@ -33,7 +32,6 @@ from tests.support.registry_client import RegistryClient
 from tests.support.tools import find_distribution, find_tool
 
 CLIENTS = (1, 16)
-MEMORY_SAMPLE_SECONDS = 0.1
 IDLE_SECONDS = 0.5
 
 
@@ -48,28 +46,6 @@ class Cache:
         """Keep a sample."""
         self.rows.setdefault(row, []).append(value)
         print(f"{row}: {value:,.2f}", file=sys.stderr, flush=True)
-
-
-class PeakMemory:
-    """The most memory of a server during a block."""
-
-    def __init__(self, group: int) -> None:
-        self.mib = 0.0
-        self._group = group
-        self._is_over = threading.Event()
-        self._thread = threading.Thread(target=self._sample)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._is_over.set()
-        self._thread.join()
-
-    def _sample(self) -> None:
-        while not self._is_over.wait(MEMORY_SAMPLE_SECONDS):
-            self.mib = max(self.mib, memory_mib(self._group))
 
 
 def main() -> None:

@@ -54,6 +54,13 @@ def idle_table(peers: Sequence[str], memory_mib: Mapping[str, float], start_ms: 
     )
 
 
+def memory_table(peers: Sequence[str], memory_mib: Mapping[str, Mapping[str, float]]) -> str:
+    """The memory of all processes of a registry, at the named moments."""
+    lines = [_line("memory (PSS)", "unit", *peers), _line(*["---"] * (len(peers) + 2))]
+    lines += [_line(when, "MiB", *(f"{mib[peer]:.0f}" for peer in peers)) for when, mib in memory_mib.items()]
+    return "\n".join(lines)
+
+
 def picture(workloads: Sequence[Workload], peers: Sequence[str], samples: Samples) -> str:
     """An SVG with a bar for each registry in each row, drawn relative to the fastest of the row."""
     rows: list[str] = []

@@ -23,7 +23,7 @@ def main() -> None:
         for number in range(REPOSITORIES):
             (root / f"app-{number:06d}/_manifests").mkdir(parents=True)
         seconds = []
-        server = RegistryServer(folder / "server", folder / "storage")
+        server = RegistryServer(folder / "server", folder / "storage", may_fork=False)
         for _ in range(STARTS):
             began = time.perf_counter()
             server.start()

@@ -27,7 +27,7 @@ def main() -> None:
         folder = Path(name)
         piece = os.urandom(PIECE_BYTES)
         config = {"http": {"workers": WORKERS}}
-        with RegistryServer(folder / "server", folder / "storage", config=config) as server:
+        with RegistryServer(folder / "server", folder / "storage", config=config, may_fork=False) as server:
             time.sleep(2)
             at_rest = memory_mib(server.pid)
             peaks: list[float] = []

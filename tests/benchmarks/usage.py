@@ -1,10 +1,13 @@
 """The cost of a server: processor time and memory of its process group, read from /proc."""
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Self
 
+MEMORY_SAMPLE_SECONDS = 0.25
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -22,6 +25,28 @@ def memory_mib(group: int) -> float:
             rollup = (process / "smaps_rollup").read_text()
             kib += next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
     return kib / 1024
+
+
+class PeakMemory:
+    """The most memory of a server during a block."""
+
+    def __init__(self, group: int) -> None:
+        self.mib = 0.0
+        self._group = group
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._sample)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_over.set()
+        self._thread.join()
+
+    def _sample(self) -> None:
+        while not self._is_over.wait(MEMORY_SAMPLE_SECONDS):
+            self.mib = max(self.mib, memory_mib(self._group))
 
 
 def _members(group: int) -> Iterator[tuple[Path, list[str]]]:

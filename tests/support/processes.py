@@ -188,6 +188,7 @@ class RegistryServer(ServerProcess):
         port: int | None = None,
         ip: str = "127.0.0.1",
         pass_descriptors: Sequence[int] = (),
+        may_fork: bool = True,
     ) -> None:
         port = port or free_port()
         self.storage = storage
@@ -213,6 +214,8 @@ class RegistryServer(ServerProcess):
             ip=ip,
             pass_descriptors=pass_descriptors,
         )
+        # A fork of the template starts sooner, and shares the template's memory: a benchmark of these needs none.
+        self._forks = self._forks and may_fork
 
     @classmethod
     def reference(cls, folder: Path, storage: Path, *, config: Mapping[str, Any] | None = None) -> Self:
