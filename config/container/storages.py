@@ -17,18 +17,21 @@ from core.ports.staging import StagingStorage
 from core.ports.tracing import StorageObserver, Tracer
 
 # The next four functions import large modules only when needed: the SDK of object stores takes longer to import than
-# everything else together, and 25 MB of memory.
+# everything else together, and 25 MB of memory. A server calls them before it forks, so that its workers share that.
 
 
 def s3_blob_storage(options: S3Options) -> StagingStorage:
     """Return the S3 adapter."""
+    from adapters.blob_storage.s3.client import preload_definitions  # noqa: PLC0415
     from adapters.blob_storage.s3.storage import S3BlobStorage  # noqa: PLC0415
 
+    preload_definitions()
     return S3BlobStorage(options)
 
 
 def preset_blob_storage(settings: StorageSettings) -> StagingStorage:
     """Return the S3 adapter for a store of another vendor, which lacks some of S3."""
+    from adapters.blob_storage.s3.client import preload_definitions  # noqa: PLC0415
     from adapters.blob_storage.s3.presets import dialects  # noqa: PLC0415
     from adapters.blob_storage.s3.storage import S3BlobStorage  # noqa: PLC0415
 
@@ -36,13 +39,16 @@ def preset_blob_storage(settings: StorageSettings) -> StagingStorage:
     bucket = settings.bucket
     if bucket is None:
         raise AssertionError(f"{settings.kind} has no bucket")
+    preload_definitions()
     return S3BlobStorage(bucket, dialect=known[settings.kind])
 
 
 def scs_blob_storage(options: ScsOptions) -> StagingStorage:
     """Return the SCS adapter."""
+    from adapters.blob_storage.s3.client import preload_definitions  # noqa: PLC0415
     from adapters.blob_storage.scs.storage import ScsBlobStorage  # noqa: PLC0415
 
+    preload_definitions()
     return ScsBlobStorage(options)
 
 

@@ -257,6 +257,16 @@ def _session() -> aioboto3.Session:
     return session
 
 
+def preload_definitions() -> None:
+    """Read botocore's definitions of S3, which the clients of this process and of its forks then share: 13 MB."""
+    session = get_session()
+    loader = _definitions(session.get_config_variable("data_path"))
+    for name in ("endpoints", "partitions", "sdk-default-configuration", "_retry"):
+        loader.load_data(name)
+    for name in ("service-2", "endpoint-rule-set-1"):
+        loader.load_service_model("s3", name, api_version=None)
+
+
 @cache
 def _definitions(data_path: str | None) -> Loader:
     return create_loader(data_path)
