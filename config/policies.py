@@ -15,7 +15,7 @@ from core.model.access import GRANTS_ONLY, MEMBERS_ONLY, OPEN, AccessPolicy
 from core.model.descriptor import Descriptor
 from core.model.names import RepositoryName, Tag
 from core.registry.manifest_references import ManifestPolicy
-from core.verification.context import VerificationRules
+from core.verification.rules import VerificationRules
 
 _WITHOUT_RULES = {
     AuthKind.NONE: OPEN,

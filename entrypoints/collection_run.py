@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
-from core.collection.collector import Collector
 from core.collection.recovery import RoundWatch
 from core.collection.report import CollectionObserver, CollectionReport
 from core.collection.run import CollectionOptions, CollectorContext, Hook
@@ -14,6 +13,7 @@ from core.coordination.budget import Budget, Rates
 
 if TYPE_CHECKING:
     from config.container import RegistryApplication
+    from core.collection.collector import Collector
 
 _KEY_BYTES: Final = 16
 
@@ -27,7 +27,7 @@ def new_collector(
     goes_on: Callable[[], bool],
     before: Sequence[Hook] = (),
     watch: RoundWatch | None = None,
-) -> Collector:
+) -> "Collector":
     """Return a collector for one run over the store of `application`, which is open.
 
     Args:
@@ -39,6 +39,8 @@ def new_collector(
         before: hooks that run before the search for garbage.
         watch: observations of another collector's rounds, made while this process waited for the lease.
     """
+    from core.collection.collector import Collector  # noqa: PLC0415 - a server imports it with the first run
+
     return Collector(
         application.storage,
         links=application.links,

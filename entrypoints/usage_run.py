@@ -11,11 +11,11 @@ from core.collection.report import CollectionObserver, CollectionReport, ignore
 from core.collection.run import CollectionOptions
 from core.coordination.budget import Budget, Rates
 from core.coordination.paced_store import PacedStore
-from core.usage.measuring import MeterContext, UsageMeter
 from entrypoints.collection_run import new_collector
 
 if TYPE_CHECKING:
     from config.container import RegistryApplication
+    from core.usage.measuring import UsageMeter
 
 _SALT_BITS: Final = 63
 
@@ -27,7 +27,7 @@ def new_meter(
     rates: Rates,
     observe: CollectionObserver = ignore,
     goes_on: Callable[[], bool] = lambda: True,
-) -> UsageMeter:
+) -> "UsageMeter":
     """Return the meter of an application, which is open.
 
     Args:
@@ -37,6 +37,7 @@ def new_meter(
         observe: called with the progress of the collection.
         goes_on: called regularly; False ends the collection early.
     """
+    from core.usage.measuring import MeterContext, UsageMeter  # noqa: PLC0415 - as in `new_collector`
 
     async def plan(dry: CollectionOptions) -> CollectionReport:
         return await new_collector(application, dry, rates=rates, observe=observe, goes_on=goes_on).run()

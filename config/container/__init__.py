@@ -1,6 +1,5 @@
 """The composition root: application objects for the entry points, built from the settings."""
 
-from adapters.auth.user_file import UserFile
 from config.container.applications import (
     Observers,
     RegistryApplication,
@@ -8,7 +7,6 @@ from config.container.applications import (
     ServerParts,
     StoreApplication,
 )
-from config.container.authenticators import open_user_file
 from config.container.building import build_audit_log, build_registry, build_server, build_server_parts, build_store
 from config.container.checking import check_settings
 from config.container.events import event_endpoints
@@ -33,7 +31,6 @@ __all__ = [
     "ServerApplication",
     "ServerParts",
     "StoreApplication",
-    "UserFile",
     "allocate_metrics",
     "build_audit_log",
     "build_registry",
@@ -47,7 +44,6 @@ __all__ = [
     "new_id",
     "open_target",
     "open_upstream",
-    "open_user_file",
     "packages_can_trace",
     "probe_issuers",
     "read_image_layout",

@@ -9,7 +9,6 @@ from dependency_injector.providers import Callable, Dependency, Object, Provider
 
 from adapters.audit_log.file import FileAuditLog
 from adapters.audit_log.stream import DisabledAuditLog, StreamAuditLog
-from adapters.auth.htpasswd import HtpasswdAuthenticator
 from adapters.auth.open import OpenAuthenticator
 from adapters.auth.silly import SillyAuthenticator
 from adapters.blob_storage.filesystem import FilesystemBlobStorage
@@ -25,6 +24,7 @@ from config.container.applications import Observers
 from config.container.authenticators import (
     combined_authenticator,
     group_file,
+    htpasswd_authenticator,
     kind_of_authenticator,
     reveal_or_make_secret,
     token_authenticator,
@@ -105,11 +105,10 @@ class Adapters(DeclarativeContainer):
     shared_secret = Singleton(reveal_or_make_secret, settings.provided.http.secret)
     access_policy = Singleton(access_policy, settings.provided.auth, settings.provided.access)
     htpasswd = Singleton(
-        HtpasswdAuthenticator,
-        realm=settings.provided.auth.htpasswd.realm,
-        path=settings.provided.auth.htpasswd.path,
+        htpasswd_authenticator,
+        settings.provided.auth.htpasswd,
+        Singleton(group_file, settings.provided.access.group_file),
         clock=Object(time.monotonic),
-        groups=Singleton(group_file, settings.provided.access.group_file),
     )
     tokens = Singleton(token_authenticator, settings.provided.auth.token, now=now)
     workloads = Singleton(

@@ -7,12 +7,11 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from typing_extensions import override
 
 from adapters.descriptor_cache.marks import SharedMarks
-from config.container.pull_through import PullThrough
 from config.container.sign_ins import ExternalParts
 from config.policies import TagImmutability
 from config.settings import Settings
@@ -46,16 +45,20 @@ from core.store.clock import StoreClock
 from core.store.damage import DamageWatch
 from core.store.links import Links
 from core.summaries.folding import SummaryFolding
-from core.transfer.mirrors import MirrorService
 from core.trash.store import Trash
 from core.verification.announcement import QuarantineAnnouncements
-from core.verification.verifier import VerificationOptions, Verifier
+from core.verification.rules import VerificationOptions
+
+if TYPE_CHECKING:
+    from config.container.pull_through import PullThrough
+    from core.transfer.mirrors import MirrorService
+    from core.verification.verifier import Verifier
 
 
 class VerifierFactory(Protocol):
     """Creates the verifier of one run."""
 
-    def __call__(self, *, budget: Budget) -> Verifier:
+    def __call__(self, *, budget: Budget) -> "Verifier":
         """Return a verifier that keeps to the budget and announces removals through `announcements`."""
 
 
@@ -99,7 +102,7 @@ class RegistryApplication(StoreApplication):
     """Held during an eviction by a command; evictions by servers hold the one of their schedule."""
     announcements: QuarantineAnnouncements
     new_verifier: VerifierFactory
-    mirrors: MirrorService
+    new_mirror_service: "Callable[[], MirrorService]"
     access_keys: AccessKeys
     """The API keys of users."""
     certificates: Certificates | None
@@ -110,7 +113,7 @@ class RegistryApplication(StoreApplication):
     """The lease of each mirror, for a command; servers hold those of their schedules."""
     origins: Origins
     """The upstreams of cached repositories."""
-    pull_through: PullThrough | None
+    pull_through: "PullThrough | None"
     """The cache; None if no upstream is configured."""
 
     @property

@@ -4,26 +4,28 @@ import secrets
 from collections.abc import Callable as CallableType
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from adapters.auth.access_keys import AccessKeyAuthenticator
 from adapters.auth.combined import CombinedAuthenticator, RecognizingAuthenticator
 from adapters.auth.groups import GroupFile
-from adapters.auth.htpasswd import HtpasswdAuthenticator
 from adapters.auth.passwordless import PasswordlessAuthenticator
-from adapters.auth.user_file import UserFile
+from adapters.auth.silly import SillyAuthenticator
 from config.container.sign_ins import ExternalParts
 from config.settings import (
     AuthKind,
     AuthSettings,
+    HtpasswdSettings,
     Secret,
-    Settings,
     TokenSettings,
     WorkloadSettings,
 )
 from core.access_keys.service import AccessKeys
 from core.model.access import AccessPolicy
 from core.ports.authenticator import Accounts, Authenticator
+
+if TYPE_CHECKING:
+    from adapters.auth.htpasswd import HtpasswdAuthenticator
 
 _NEVER_ALONE: Final = frozenset({AuthKind.WORKLOADS, AuthKind.OIDC})
 """Methods that are parts of a `CombinedAuthenticator` even alone."""
@@ -38,11 +40,6 @@ def reveal_or_make_secret(configured: Secret | None) -> bytes:
 def group_file(path: str | None) -> GroupFile | None:
     """Return the file of groups, if one is configured."""
     return GroupFile(path) if path else None
-
-
-def open_user_file(settings: Settings) -> UserFile:
-    """Return the file of `auth.htpasswd`, for changes."""
-    return UserFile(settings.auth.htpasswd.path)
 
 
 def with_access_keys(
@@ -63,7 +60,7 @@ def with_access_keys(
     accounts: Accounts | None
     if isinstance(base, CombinedAuthenticator):
         accounts = base.accounts
-    elif isinstance(base, HtpasswdAuthenticator):
+    elif isinstance(base, Accounts) and not isinstance(base, SillyAuthenticator):
         accounts = base
     else:
         return base
@@ -101,6 +98,15 @@ def combined_authenticator(
         tokens=tokens() if AuthKind.TOKEN in chosen else None,
         workloads=workloads() if AuthKind.WORKLOADS in chosen else None,
     )
+
+
+def htpasswd_authenticator(
+    settings: HtpasswdSettings, groups: GroupFile | None, *, clock: CallableType[[], float]
+) -> "HtpasswdAuthenticator":
+    """Return an authenticator for the users of a file of passwords."""
+    from adapters.auth.htpasswd import HtpasswdAuthenticator  # noqa: PLC0415 - imports bcrypt
+
+    return HtpasswdAuthenticator(realm=settings.realm, path=settings.path, clock=clock, groups=groups)
 
 
 def workload_authenticator(

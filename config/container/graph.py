@@ -5,7 +5,6 @@ The graph is built synchronously, and nothing in it is open.
 
 import asyncio
 import time
-from functools import partial
 
 from dependency_injector.providers import Callable, Object, Singleton
 
@@ -16,10 +15,7 @@ from config.container.applications import (
     StoreApplication,
 )
 from config.container.caches import answers_over_a_network, proves, related_of
-from config.container.foundations import Foundations
-from config.container.mirroring import make_mirror_service
-from config.container.observers import damage_counter
-from config.container.pull_through import (
+from config.container.content import (
     listing_rule,
     make_blobs,
     make_manifests,
@@ -30,9 +26,13 @@ from config.container.pull_through import (
     origins_of,
     renewable_in,
 )
+from config.container.foundations import Foundations
+from config.container.mirroring import make_mirror_service
+from config.container.observers import damage_counter
 from config.container.schedules import touch_seconds
 from config.container.summaries import make_folding, make_repository_names, summary_storing
 from config.container.surroundings import boot_clock
+from config.container.verifying import verifier_factory
 from config.policies import TagImmutability, manifest_policy, verification_rules
 from core.collection.guard import CollectionGuard
 from core.collection.recovery import RoundWatch
@@ -49,7 +49,6 @@ from core.summaries.service import SummaryService
 from core.summaries.tag_history import HistoryService
 from core.summaries.tag_list import TagLists
 from core.verification.announcement import QuarantineAnnouncements
-from core.verification.verifier import Verifier, VerifierParts
 
 
 class Container(Foundations):
@@ -288,8 +287,8 @@ class Container(Foundations):
         pulls=pull_recorder,
     )
 
-    verifier_parts = Singleton(
-        VerifierParts,
+    new_verifier = Singleton(
+        verifier_factory,
         storage=blob_storage,
         links=links,
         index=catalog_index,
@@ -310,7 +309,6 @@ class Container(Foundations):
         changes=changes,
         store_clock=store_clock,
     )
-    new_verifier = Singleton(partial, Verifier, verifier_parts)
 
     store_application = Singleton(StoreApplication, settings=settings, storage=blob_storage, read_only=read_only)
     registry_application = Singleton(
@@ -345,7 +343,9 @@ class Container(Foundations):
         new_verifier=new_verifier,
         origins=origins,
         pull_through=pull_through,
-        mirrors=Singleton(make_mirror_service, settings.provided.mirrors, registry, storage=blob_storage, now=now),
+        new_mirror_service=Singleton(
+            make_mirror_service, settings.provided.mirrors, registry, storage=blob_storage, now=now
+        ).provider,
         mirror_leases=Foundations.mirror_leases,
         access_keys=Foundations.access_keys,
         external=Foundations.external,

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from yarl import URL
 
@@ -15,13 +16,17 @@ from core.coordination.schedule import SharedSchedule
 from core.ports.blob_storage import BlobStorage
 from core.ports.upstream import Upstream
 from core.registry.facade import Registry
-from core.transfer.mirrors import Mirror, MirrorService
+
+if TYPE_CHECKING:
+    from core.transfer.mirrors import Mirror, MirrorService
 
 
 def make_mirror_service(
     mirrors: Sequence[MirrorSettings], registry: Registry, *, storage: BlobStorage, now: Callable[[], datetime]
-) -> MirrorService:
+) -> "MirrorService":
     """Return the service for the configured mirrors. Nothing is contacted before a run."""
+    from core.transfer.mirrors import MirrorService  # noqa: PLC0415 - only with mirrors
+
     return MirrorService(storage, [_mirror(each, registry) for each in mirrors], now=now, sleep=asyncio.sleep)
 
 
@@ -35,7 +40,9 @@ def make_mirror_leases(mirrors: Sequence[MirrorSettings], *, storage: BlobStorag
     return [make_lease(each.job, storage=storage) for each in mirrors]
 
 
-def _mirror(settings: MirrorSettings, registry: Registry) -> Mirror:
+def _mirror(settings: MirrorSettings, registry: Registry) -> "Mirror":
+    from core.transfer.mirrors import Mirror  # noqa: PLC0415 - as above
+
     rates = Rates(bytes_per_second=settings.bytes_per_second or None)
     return Mirror(
         rules=settings,

@@ -17,7 +17,7 @@ from adapters.upstream.instrumented import InstrumentedUpstream
 from config.container.spooling import prepare_spool, spool_folder
 from config.container.surroundings import boot_clock, entry_id
 from config.errors import ConfigError
-from config.settings import Settings, UpstreamOptions
+from config.settings import ProxySettings, Settings, UpstreamOptions
 from core.content_source import Offload
 from core.coordination.read_only import ReadOnlySwitch
 from core.errors import StorageError
@@ -38,7 +38,7 @@ from core.pull_through.fetching import Fetcher
 from core.pull_through.filling import FetchTools, Observe
 from core.pull_through.limits import CacheLimits
 from core.pull_through.manifests import CachedManifests
-from core.pull_through.origins import LOCAL_ONLY, Origins
+from core.pull_through.origins import Origins
 from core.pull_through.pauses import Pauses
 from core.pull_through.referrers import CachedReferrers
 from core.pull_through.repositories import CachedRepositories
@@ -58,144 +58,27 @@ from core.summaries.changes import ChangeKind, ChangeRecorder
 _logger = logging.getLogger(__name__)
 
 
-def make_pull_through(
-    settings: Settings, *, storage: BlobStorage, offload: Offload, metrics: Metrics | None
-) -> "PullThrough | None":
-    """Return the cache, or None if no upstream is configured."""
-    if settings.proxy is None:
-        return None
-    origins = Origins(
-        [(each, observed_upstream(http_upstream(each), metrics)) for each in settings.proxy.all_upstreams]
-    )
-    folder = spool_folder(settings, settings.proxy)
+def open_cache(
+    settings: Settings, proxy: ProxySettings, *, storage: BlobStorage, offload: Offload, metrics: Metrics | None
+) -> "PullThrough":
+    """Return the cache of the configured upstreams."""
+    origins = Origins([(each, observed_upstream(http_upstream(each), metrics)) for each in proxy.all_upstreams])
+    folder = spool_folder(settings, proxy)
     return PullThrough(
         origins,
         FolderSpool(str(folder), offload=offload),
         states=TagStates(storage),
-        admission=make_admission(storage, settings.proxy.limits),
-        idle_seconds=settings.proxy.cache_write_timeout_seconds or None,
+        admission=make_admission(storage, proxy.limits),
+        idle_seconds=proxy.cache_write_timeout_seconds or None,
         observe_fetch=fetch_observer(metrics, origins),
         clock=boot_clock,
         folder=folder,
     )
 
 
-def make_blobs(
-    cache: "PullThrough | None",
-    parts: BlobParts,
-    *,
-    storage: StagingStorage,
-    new_id: Callable[[], str],
-    new_hasher: HasherFactory,
-    offload: Offload,
-    read_only: ReadOnlySwitch,
-) -> BlobService:
-    """Return the service for blobs, with or without a cache."""
-    if cache is None:
-        return BlobService(parts)
-    store = FetchedBlobStore(
-        storage,
-        parts.links,
-        guard=parts.guard,
-        damage=parts.damage,
-        new_id=new_id,
-        admission=cache.admission,
-        is_read_only=lambda: read_only.is_on,
-    )
-    tools = FetchTools(
-        spool=cache.spool,
-        store=store,
-        new_hasher=new_hasher,
-        offload=offload,
-        sleep=asyncio.sleep,
-        observe=cache.observe_fetch,
-        idle_seconds=cache.idle_seconds,
-    )
-    fetcher = Fetcher(tools)
-    cache.lifetimes.append(fetcher)
-    return CachedBlobs(
-        parts,
-        origins=cache.origins,
-        fetcher=fetcher,
-        store=store,
-        claims=cache.claims,
-        absences=cache.absences,
-    )
-
-
-def make_manifests(
-    cache: "PullThrough | None",
-    parts: ManifestParts,
-    *,
-    catalog: CatalogService,
-    read_only: ReadOnlySwitch,
-    now: Callable[[], datetime],
-    changes: ChangeRecorder,
-) -> ManifestService:
-    """Return the service for manifests, with or without a cache."""
-    if cache is None:
-        return ManifestService(parts)
-    service = CachedManifests(
-        parts,
-        origins=cache.origins,
-        states=cache.states,
-        absences=cache.absences,
-        pauses=cache.pauses,
-        turns=Turns(cache.spool),
-        now=now,
-        claim=cache.claims.note,
-        require_writable=read_only.require_writable,
-        admits=cache.admission.make_room,
-        announce=catalog.record_push,
-        moved=partial(_record_move, changes),
-    )
-    cache.before_close.append(service.close)
-    return service
-
-
 async def _record_move(changes: ChangeRecorder, name: RepositoryName, tag: Tag, digest: Digest) -> None:
     """Record that a cached tag moved, for the history of the tag."""
     await changes.record(ChangeKind.PUSH, name, tags=[(tag, digest)], by="cache")
-
-
-def make_tags(cache: "PullThrough | None", *, clock: Callable[[], float], **parts: Any) -> TagService:
-    """Return the service for tag lists."""
-    if cache is None:
-        return TagService(**parts)
-    service = CachedTags(**parts, origins=cache.origins, pauses=cache.pauses, clock=clock)
-    cache.before_close.append(service.close)
-    return service
-
-
-def make_referrers(cache: "PullThrough | None", *, clock: Callable[[], float], **parts: Any) -> ReferrerService:
-    """Return the service for referrers."""
-    if cache is None:
-        return ReferrerService(**parts)
-    service = CachedReferrers(**parts, origins=cache.origins, pauses=cache.pauses, clock=clock)
-    cache.before_close.append(service.close)
-    return service
-
-
-def make_repositories(cache: "PullThrough | None", **parts: Any) -> RepositoryService:
-    """Return the service that deletes repositories."""
-    if cache is None:
-        return RepositoryService(**parts)
-    return CachedRepositories(**parts, origins=cache.origins, states=cache.states)
-
-
-def origins_of(cache: "PullThrough | None") -> Origins:
-    """Return the upstreams of a cache; none without a cache."""
-    return LOCAL_ONLY if cache is None else cache.origins
-
-
-def listing_rule(origins: Origins) -> Callable[[RepositoryName], bool] | None:
-    """Return which repositories the catalog may list; None if there are only local ones."""
-    return origins.is_listed if origins.upstreams else None
-
-
-def renewable_in(cache: "PullThrough | None") -> Callable[[RepositoryName], bool] | None:
-    """Return whether a repository's content can be fetched again; None if none can."""
-    return None if cache is None else cache.origins.is_cached
 
 
 def make_admission(storage: BlobStorage, limits: CacheLimits) -> Admission:
@@ -273,6 +156,89 @@ class PullThrough(Resource):
         """Ends the work of the services, in the reverse order, before anything is closed."""
         self._folder = folder
         self._open = AsyncExitStack()
+
+    def blobs(
+        self,
+        parts: BlobParts,
+        *,
+        storage: StagingStorage,
+        new_id: Callable[[], str],
+        new_hasher: HasherFactory,
+        offload: Offload,
+        read_only: ReadOnlySwitch,
+    ) -> BlobService:
+        """Return the service for blobs, which fetches those that are absent."""
+        store = FetchedBlobStore(
+            storage,
+            parts.links,
+            guard=parts.guard,
+            damage=parts.damage,
+            new_id=new_id,
+            admission=self.admission,
+            is_read_only=lambda: read_only.is_on,
+        )
+        tools = FetchTools(
+            spool=self.spool,
+            store=store,
+            new_hasher=new_hasher,
+            offload=offload,
+            sleep=asyncio.sleep,
+            observe=self.observe_fetch,
+            idle_seconds=self.idle_seconds,
+        )
+        fetcher = Fetcher(tools)
+        self.lifetimes.append(fetcher)
+        return CachedBlobs(
+            parts,
+            origins=self.origins,
+            fetcher=fetcher,
+            store=store,
+            claims=self.claims,
+            absences=self.absences,
+        )
+
+    def manifests(
+        self,
+        parts: ManifestParts,
+        *,
+        catalog: CatalogService,
+        read_only: ReadOnlySwitch,
+        now: Callable[[], datetime],
+        changes: ChangeRecorder,
+    ) -> ManifestService:
+        """Return the service for manifests, which checks cached tags at their upstream."""
+        service = CachedManifests(
+            parts,
+            origins=self.origins,
+            states=self.states,
+            absences=self.absences,
+            pauses=self.pauses,
+            turns=Turns(self.spool),
+            now=now,
+            claim=self.claims.note,
+            require_writable=read_only.require_writable,
+            admits=self.admission.make_room,
+            announce=catalog.record_push,
+            moved=partial(_record_move, changes),
+        )
+        self.before_close.append(service.close)
+        return service
+
+    def tags(self, *, clock: Callable[[], float], **parts: Any) -> TagService:
+        """Return the service for tag lists, which adds those of the upstreams."""
+        service = CachedTags(**parts, origins=self.origins, pauses=self.pauses, clock=clock)
+        self.before_close.append(service.close)
+        return service
+
+    def referrers(self, *, clock: Callable[[], float], **parts: Any) -> ReferrerService:
+        """Return the service for referrers, which adds those of the upstreams."""
+        service = CachedReferrers(**parts, origins=self.origins, pauses=self.pauses, clock=clock)
+        self.before_close.append(service.close)
+        return service
+
+    def repositories(self, **parts: Any) -> RepositoryService:
+        """Return the service that deletes repositories, with the records of their tags."""
+        return CachedRepositories(**parts, origins=self.origins, states=self.states)
 
     @override
     async def start(self) -> None:

@@ -17,13 +17,10 @@ from config.container.schedules import (
     seconds_between_expiries,
 )
 from config.container.surroundings import duration
-from core.collection.collector import JOB
+from core.coordination import job_names
 from core.coordination.schedule import SharedSchedule
-from core.pull_through.eviction import JOB as EVICTION_JOB
 from core.store import layout
-from core.summaries.folding import JOB as FOLDING_JOB
-from core.usage.measuring import JOB as USAGE_JOB
-from core.verification.verifier import VerificationOptions
+from core.verification.rules import VerificationOptions
 
 
 class Schedules(Adapters):
@@ -32,20 +29,20 @@ class Schedules(Adapters):
     settings = Adapters.settings
     blob_storage = Adapters.blob_storage
 
-    eviction_lease = Singleton(make_lease, EVICTION_JOB, storage=blob_storage)
+    eviction_lease = Singleton(make_lease, job_names.EVICTION, storage=blob_storage)
     usage_schedule = Singleton(
         make_schedule,
-        USAGE_JOB,
+        job_names.USAGE,
         storage=blob_storage,
         interval_seconds=settings.provided.storage.usage.interval_seconds,
     )
     requested_usage = Singleton(
         make_schedule,
-        USAGE_JOB,
+        job_names.USAGE,
         storage=blob_storage,
         interval_seconds=settings.provided.storage.usage.interval_seconds,
     )
-    collection_lease = Singleton(make_lease, JOB, storage=blob_storage, ttl=COLLECTION_LEASE_SECONDS)
+    collection_lease = Singleton(make_lease, job_names.COLLECTION, storage=blob_storage, ttl=COLLECTION_LEASE_SECONDS)
     mirror_leases = Singleton(make_mirror_leases, settings.provided.mirrors, storage=blob_storage)
 
     trash_interval_seconds = Callable(seconds_between_expiries, settings.provided.storage.trash_keep_seconds)
@@ -70,19 +67,19 @@ class Schedules(Adapters):
     collection_schedule = Singleton(
         SharedSchedule,
         blob_storage,
-        Singleton(make_lease, JOB, storage=blob_storage, ttl=COLLECTION_LEASE_SECONDS),
-        key=layout.job(JOB),
+        Singleton(make_lease, job_names.COLLECTION, storage=blob_storage, ttl=COLLECTION_LEASE_SECONDS),
+        key=layout.job(job_names.COLLECTION),
         interval=Callable(duration, settings.provided.storage.garbage_collection.interval_seconds),
     )
     requested_collection = Singleton(
         SharedSchedule,
         blob_storage,
-        Singleton(make_lease, JOB, storage=blob_storage, ttl=COLLECTION_LEASE_SECONDS),
-        key=layout.job(JOB),
+        Singleton(make_lease, job_names.COLLECTION, storage=blob_storage, ttl=COLLECTION_LEASE_SECONDS),
+        key=layout.job(job_names.COLLECTION),
         interval=Callable(duration, settings.provided.storage.garbage_collection.interval_seconds),
     )
     eviction_schedule = Singleton(
-        make_schedule, EVICTION_JOB, storage=blob_storage, interval_seconds=EVICTION_INTERVAL_SECONDS
+        make_schedule, job_names.EVICTION, storage=blob_storage, interval_seconds=EVICTION_INTERVAL_SECONDS
     )
     prefetch_schedules = Singleton(make_prefetch_schedules, settings, storage=blob_storage)
     verification_schedule = Singleton(
@@ -100,7 +97,7 @@ class Schedules(Adapters):
     verification_budget = Singleton(make_verification_budget, settings.provided.storage.verification)
     folding_schedule = Singleton(
         make_schedule,
-        FOLDING_JOB,
+        job_names.FOLDING,
         storage=blob_storage,
         interval_seconds=settings.provided.summaries.interval_seconds,
     )

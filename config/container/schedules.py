@@ -16,7 +16,7 @@ from core.coordination.schedule import SharedSchedule
 from core.ports.blob_storage import BlobStorage
 from core.pull_through.limits import PrefetchRule
 from core.store import layout
-from core.verification.verifier import VerificationOptions
+from core.verification.rules import VerificationOptions
 
 LEASE_SECONDS: Final = 30.0
 """Approximately how long a job stays interrupted after its replica has died."""

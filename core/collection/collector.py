@@ -37,9 +37,6 @@ _SAVE_SECONDS: Final = 60.0
 _CHECKPOINT_AGE_MAX: Final = timedelta(days=1)
 """An older checkpoint is safe too, but misses everything that became garbage since."""
 
-JOB: Final = "collect-garbage"
-"""Name of the lease, and of the record of the last run."""
-
 
 class Collector:
     """Collects the garbage of one store. One instance per run, used by one task.

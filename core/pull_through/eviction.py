@@ -39,8 +39,6 @@ from core.trash.entry import TrashKind, kind_of
 from core.trash.store import Trash
 from core.typing import override
 
-JOB: Final = "evict-cache"
-"""Name of the lease, and of the record of the last run."""
 _ALL_OLD: Final = datetime.max.replace(tzinfo=UTC)
 _PROCESS_AGE_MAX: Final = timedelta(days=7)
 _PULL_TOLERANCE: Final = timedelta(seconds=2)

@@ -28,7 +28,6 @@ from core.summaries.service import SummaryService
 from core.summaries.shards import update_shards
 from core.summaries.table import RepositorySummary, StoredTable, read_table, write_table
 
-JOB: Final = "fold-summaries"
 RECORD_AGE: Final = timedelta(minutes=2)
 """A record younger than this is left for all processes to see."""
 RECORDS_AT_ONCE: Final = 2_000

@@ -41,9 +41,6 @@ _RECORDS: Final = (
     certificate_objects.CERTIFICATES,
 )
 
-JOB: Final = "measure-usage"
-"""Name of the lease of a measurement."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeterContext:

@@ -5,9 +5,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
-from core.model.descriptor import Descriptor
 from core.model.digest import Digest
-from core.model.media_types import NONDISTRIBUTABLE_LAYERS
 from core.model.names import RepositoryName, Tag
 from core.ports.blob_storage import ObjectStat
 from core.store import layout
@@ -16,28 +14,9 @@ from core.verification.digest_table import DigestTable
 from core.verification.findings import Confirmer
 from core.verification.reading import StoreReader
 from core.verification.repairs import Repairer
+from core.verification.rules import VerificationRules
 
 _LINKS_MAX: Final = 4_000_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VerificationRules:
-    """Rules for manifests and tags, from the configuration of the registry."""
-
-    requires_blobs: bool = True
-    """Whether a manifest can only be pushed after all its blobs. Only then does a manifest prove that the repository
-    had a blob, so that a lost link may be rebuilt.
-    """
-    requires_child: Callable[[Descriptor], bool] = lambda _child: True
-    is_immutable: Callable[[RepositoryName, Tag], bool] = lambda _name, _tag: False
-    is_listed: Callable[[RepositoryName], bool] = lambda _name: True
-    """Whether the catalog lists a repository that holds a manifest."""
-    is_cached: Callable[[RepositoryName], bool] = lambda _name: False
-    """Whether the content of a repository comes from an upstream on demand, so that blobs and images may be absent."""
-
-    def must_have(self, blob: Descriptor) -> bool:
-        """Whether the store must hold a blob that a manifest refers to."""
-        return self.requires_blobs and not (blob.urls or blob.media_type in NONDISTRIBUTABLE_LAYERS)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -3,8 +3,6 @@
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from datetime import timedelta
-from hashlib import sha256
 from typing import Final
 
 from core.content_source import Offload
@@ -19,50 +17,18 @@ from core.store.links import Links
 from core.summaries.changes import ChangeKind, ChangeRecorder
 from core.trash.store import Trash
 from core.verification.catalog import CatalogComparison
-from core.verification.context import Context, VerificationRules
+from core.verification.context import Context
 from core.verification.data import DataCheck
 from core.verification.digest_table import DigestTable
-from core.verification.findings import SETTLE_SECONDS, Confirmer, Finding, Step, VerificationPhase
+from core.verification.findings import Confirmer, Finding, Step, VerificationPhase
 from core.verification.journal import Checkpoint, Journal
 from core.verification.orphans import LINKED_MAX, OrphanSearch
 from core.verification.reading import StoreReader
 from core.verification.repairs import REPAIRED_BY, Announce, Repairer
 from core.verification.repository import RepositoriesCheck
+from core.verification.rules import VerificationOptions, VerificationRules
 
-GRACE: Final = timedelta(hours=1)
-"""Age, by the store's time, from which an object can count as useless."""
-FORGET_AFTER: Final = timedelta(days=7)
-"""How long a manifest that was set aside waits for a push if neither a tag nor an index refers to it."""
 CHECKPOINT_SECONDS: Final = 10.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VerificationOptions:
-    """Options of a verification."""
-
-    repository: RepositoryName | None = None
-    """Only this repository, with the blobs it links; None for the whole store."""
-    fast: bool = False
-    """Whether to check data by its size instead of reading it."""
-    repair: bool = False
-    restart: bool = False
-    """Whether to discard the state of a killed verification instead of continuing from it."""
-    settle_seconds: float = SETTLE_SECONDS
-    grace: timedelta = GRACE
-    forget_after: timedelta = FORGET_AFTER
-
-    @property
-    def job(self) -> str:
-        """The name of the lease. One verification of this scope holds it at a time."""
-        return f"verification-{self.scope}"
-
-    @property
-    def scope(self) -> str:
-        """A name for the options that must match for one verification to continue another."""
-        words = ["fast" if self.fast else "full", *(["repair"] if self.repair else [])]
-        if self.repository is not None:
-            words.append(sha256(self.repository.encode()).hexdigest()[:16])
-        return "-".join(words)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TextIO
 
 from config.durations import format_duration, parse_duration
-from core.collection.collector import JOB
 from core.collection.report import CollectionObserver, CollectionReport, Phase, RepositoryReport
 from core.collection.run import CollectionOptions
+from core.coordination import job_names
 from core.coordination.budget import Rates
 from core.coordination.lease import Lease
 from core.store import layout
@@ -98,7 +98,7 @@ async def _ask_server(application: "RegistryApplication") -> int:
         )
         return ExitCode.FAILURE
     # Delete the record of the last run: the first replica that checks the schedule begins.
-    await application.storage.delete([layout.job(JOB)])
+    await application.storage.delete([layout.job(job_names.COLLECTION)])
     sys.stdout.write("a server will start the collection within a minute\n")
     return ExitCode.OK
 

@@ -78,7 +78,8 @@ def _run(arguments: Namespace) -> int:
     if not settings.auth.has_users:
         raise ConfigError(["auth.htpasswd: is not configured; API keys have the rights of its users"])
     # Imported here, so that the other commands start without storage SDKs.
-    from config.container import build_registry, open_user_file  # noqa: PLC0415
+    from config.container import build_registry  # noqa: PLC0415
+    from config.container.user_files import open_user_file  # noqa: PLC0415
 
     if arguments.action == "create" and not is_external(arguments.user):
         names = open_user_file(settings).names() if settings.auth.has_passwords else ()

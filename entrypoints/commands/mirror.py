@@ -45,7 +45,7 @@ def _run(arguments: Namespace) -> int:
 
 
 async def _status(application: "RegistryApplication", arguments: Namespace) -> int:
-    service = application.mirrors
+    service = application.new_mirror_service()
     states = [(mirror, await service.state(mirror)) for mirror in service.mirrors]
     if arguments.json:
         sys.stdout.write(json.dumps([_as_json(mirror, state) for mirror, state in states]) + "\n")
@@ -60,7 +60,7 @@ async def _status(application: "RegistryApplication", arguments: Namespace) -> i
 
 
 async def _run_one(application: "RegistryApplication", arguments: Namespace) -> int:
-    service = application.mirrors
+    service = application.new_mirror_service()
     found = [
         (mirror, lease)
         for mirror, lease in zip(service.mirrors, application.mirror_leases, strict=True)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from config.container import UserFile
+    from config.container.user_files import UserFile
     from config.settings import Settings
 
 _PASSWORD_LENGTH_MAX: Final = 4096
@@ -65,7 +65,7 @@ def _users_of(settings: "Settings") -> "UserFile":
     if not settings.auth.has_passwords:
         raise ConfigError(["auth.htpasswd: is not configured; users of `auth.oidc` have their passwords there"])
     # Imported here, so that the other commands start without bcrypt.
-    from config.container import open_user_file  # noqa: PLC0415
+    from config.container.user_files import open_user_file  # noqa: PLC0415
 
     return open_user_file(settings)
 

@@ -20,7 +20,8 @@ from core.ports.metrics import Metrics
 from core.store import layout
 from core.verification.findings import Finding
 from core.verification.journal import Checkpoint
-from core.verification.verifier import VerificationOptions, VerificationProgress
+from core.verification.rules import VerificationOptions
+from core.verification.verifier import VerificationProgress
 from entrypoints.commands.base import Command, add_file_argument
 from entrypoints.commands.opening import load_and_warn
 from entrypoints.documents import counts_document

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
@@ -17,9 +17,7 @@ from config.loader import Loaded
 from config.settings import HttpNetwork, ReadinessSettings
 from core.collection.report import CollectionObserver, ignore
 from core.errors import StorageFullError
-from core.pull_through.eviction import EvictionReport
 from core.registry.abandoned_uploads import Purged
-from core.transfer.mirrors import ObserveMirror
 from entrypoints.http.connection.listener import Listener, bind_unix, open_socket
 from entrypoints.http.draining import InFlight
 from entrypoints.http.middleware.cache_metering import CacheMeter
@@ -49,6 +47,10 @@ from entrypoints.observability.runtime_folder import RuntimeFolder
 from entrypoints.observability.sampler import Sampler
 from entrypoints.observability.stacks import answering_signal
 from entrypoints.observability.usage import usage_observer
+
+if TYPE_CHECKING:
+    from core.pull_through.eviction import EvictionReport
+    from core.transfer.mirrors import ObserveMirror
 
 _logger = logging.getLogger(__name__)
 
@@ -202,7 +204,7 @@ class WorkerObservation:
         """Return the function to call after each purge of abandoned uploads."""
         return purge_observer(self._metrics) if self._metrics is not None else lambda _purged: None
 
-    def mirror_observer(self) -> ObserveMirror:
+    def mirror_observer(self) -> "ObserveMirror":
         """Return the function that receives the runs of mirrors."""
         return mirror_observer(self._metrics) if self._metrics is not None else lambda _name, _state, _is_own: None
 
@@ -214,7 +216,7 @@ class WorkerObservation:
         """Return the function that receives measurements of storage use, or None if metrics are disabled."""
         return usage_observer(self._metrics) if self._metrics is not None else None
 
-    def eviction_observer(self) -> Callable[[EvictionReport], None]:
+    def eviction_observer(self) -> "Callable[[EvictionReport], None]":
         """Return the function to call after each eviction from the cache by this process."""
         return eviction_observer(self._metrics) if self._metrics is not None else lambda _report: None
 

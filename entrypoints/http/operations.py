@@ -3,15 +3,15 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from core.access_keys.service import AccessKeys
-from core.collection.collector import JOB
 from core.collection.report import CollectionObserver, ignore
+from core.coordination import job_names
 from core.coordination.read_only import ReadOnlySwitch
 from core.notifications.outbox import Outbox
 from core.ports.blob_storage import BlobStorage
-from core.usage.measuring import JOB as USAGE_JOB
 from core.usage.records import UsageRecords
 from core.verification.journal import Journal
 from entrypoints.jobs.collection import collection_work, hooks_of
@@ -83,7 +83,7 @@ def _usage(application: "ServerApplication") -> JobControl:
         application.storage,
         schedule,
         usage_work_of(application, schedule),
-        job=USAGE_JOB,
+        job=job_names.USAGE,
         name=USAGE_NAME,
         interval=timedelta(seconds=seconds) if seconds else None,
         is_upkeep=False,
@@ -97,7 +97,7 @@ def _collection(application: "ServerApplication", observe: CollectionObserver) -
         application.storage,
         schedule,
         collection_work(application, settings, schedule, before=before, observe=observe),
-        job=JOB,
+        job=job_names.COLLECTION,
         name="garbage collection",
         interval=timedelta(seconds=settings.interval_seconds) if settings.enabled else None,
     )
@@ -107,7 +107,7 @@ def _verification(application: "ServerApplication", observer: VerificationObserv
     settings, schedule = application.settings.storage.verification, application.requested_verification
     options = application.verification_options
     work = verification_work(
-        application.new_verifier(budget=application.verification_budget),
+        partial(application.new_verifier, budget=application.verification_budget),
         application.announcements,
         schedule,
         options=options,

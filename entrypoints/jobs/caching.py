@@ -27,8 +27,6 @@ LOOK_SECONDS: Final = 600.0
 """Interval at which a process checks whether an eviction is due."""
 PATIENCE_SECONDS: Final = 15.0
 """Minimum interval between two evictions that a process starts because the cache is full."""
-PULL_FLUSH_SECONDS: Final = 60.0
-"""Interval at which pulls are written if there is a cache, because evictions choose by last use."""
 _POLL_SECONDS: Final = 1.0
 
 

@@ -17,6 +17,8 @@ _logger = logging.getLogger(__name__)
 
 FLUSH_SECONDS: Final = 900.0
 """Interval at which pulls are written; a killed process loses those since the last write."""
+CACHE_FLUSH_SECONDS: Final = 60.0
+"""The same if there is a pull-through cache, because evictions choose by last use."""
 SERVER: Final = Actor("the server")
 """Actor in the records of deletions."""
 

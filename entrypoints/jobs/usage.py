@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from core.coordination.budget import Rates
 from core.coordination.schedule import SharedSchedule
-from core.usage.measuring import UsageMeter
 from core.usage.records import UsageRecords
 from entrypoints.collection_run import progress_fields
 from entrypoints.jobs.background import Job
@@ -16,6 +15,7 @@ from entrypoints.usage_run import new_meter
 
 if TYPE_CHECKING:
     from config.container import ServerApplication
+    from core.usage.measuring import UsageMeter
 
 _logger = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ def server_work(
         requests_per_second=settings.requests_per_second or None, bytes_per_second=settings.bytes_per_second or None
     )
 
-    def meter() -> UsageMeter:
+    def meter() -> "UsageMeter":
         return new_meter(
             application,
             options_of(settings),
@@ -75,7 +75,7 @@ def server_work(
 
 
 def usage_work(
-    new_meter: Callable[[], UsageMeter], schedule: SharedSchedule, records: UsageRecords
+    new_meter: "Callable[[], UsageMeter]", schedule: SharedSchedule, records: UsageRecords
 ) -> Callable[[], Awaitable[Mapping[str, object]]]:
     """Return the function that does one run, stores the result, and returns its counts.
 

@@ -3,21 +3,25 @@
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from core.coordination.schedule import SharedSchedule
 from core.verification.announcement import QuarantineAnnouncements
 from core.verification.findings import Finding
 from core.verification.journal import Checkpoint
-from core.verification.verifier import VerificationOptions, VerificationProgress, Verifier
+from core.verification.rules import VerificationOptions
 from entrypoints.jobs.background import Job
 from entrypoints.jobs.shared import shared_job
 from entrypoints.observability.jobs import VerificationObserver
+
+if TYPE_CHECKING:
+    from core.verification.verifier import VerificationProgress, Verifier
 
 _logger = logging.getLogger(__name__)
 
 
 def verification_job(
-    verifier: Verifier,
+    new_verifier: "Callable[[], Verifier]",
     announcements: QuarantineAnnouncements,
     schedule: SharedSchedule,
     *,
@@ -30,14 +34,14 @@ def verification_job(
     If a process stops during a run, the replica that checks next resumes the run.
 
     Args:
-        verifier: verifier, with its budget.
+        new_verifier: returns the verifier of a run, with its budget.
         announcements: announces the content that repairs remove.
         schedule: shared by all replicas, and with the command for the same options.
         options: options of the verification.
         interval_seconds: interval of the schedule.
         observer: receives the progress, if metrics are enabled.
     """
-    work = verification_work(verifier, announcements, schedule, options=options, observer=observer)
+    work = verification_work(new_verifier, announcements, schedule, options=options, observer=observer)
     return shared_job(
         schedule,
         work,
@@ -48,7 +52,7 @@ def verification_job(
 
 
 def verification_work(
-    verifier: Verifier,
+    new_verifier: "Callable[[], Verifier]",
     announcements: QuarantineAnnouncements,
     schedule: SharedSchedule,
     *,
@@ -57,7 +61,7 @@ def verification_work(
 ) -> Callable[[], Awaitable[Mapping[str, object]]]:
     """Return the function that does one run and returns its counts; see `verification_job`."""
 
-    def report(progress: VerificationProgress) -> None:
+    def report(progress: "VerificationProgress") -> None:
         schedule.note(progress_fields(progress))
         if progress.is_resumed:
             _logger.info("verification resumed", extra={"phase": progress.phase})
@@ -65,7 +69,7 @@ def verification_work(
             observer.progress(progress)
 
     async def work() -> Mapping[str, object]:
-        counted = await verifier.run(options, on_finding=_log_finding, on_progress=report)
+        counted = await new_verifier().run(options, on_finding=_log_finding, on_progress=report)
         await announcements.finish()
         if observer is not None:
             observer.done(counted)
@@ -76,7 +80,7 @@ def verification_work(
     return work
 
 
-def progress_fields(progress: VerificationProgress) -> dict[str, object]:
+def progress_fields(progress: "VerificationProgress") -> dict[str, object]:
     """Return the progress of a running verification, for its lease (see `Lease.note`)."""
     return {"phase": progress.phase.value, "fraction": progress.fraction} | _counts(progress.counted)
 

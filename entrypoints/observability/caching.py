@@ -2,12 +2,15 @@
 
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from core.ports.metrics import Merge, Metrics
-from core.pull_through.eviction import EvictionReport
+
+if TYPE_CHECKING:
+    from core.pull_through.eviction import EvictionReport
 
 
-def eviction_observer(metrics: Metrics) -> Callable[[EvictionReport], None]:
+def eviction_observer(metrics: Metrics) -> "Callable[[EvictionReport], None]":
     """Return the function to call after each eviction."""
     size = metrics.gauge(
         "registry_proxy_cache_bytes", "Size of the cached content at the last survey.", merge=Merge.LARGEST
@@ -15,7 +18,7 @@ def eviction_observer(metrics: Metrics) -> Callable[[EvictionReport], None]:
     images = metrics.counter("registry_proxy_evicted_images_total", "Images removed from the cache.")
     removed = metrics.counter("registry_proxy_evicted_bytes_total", "Bytes of content removed from the cache.")
 
-    def observe(report: EvictionReport) -> None:
+    def observe(report: "EvictionReport") -> None:
         size(report.size)
         images(len(report.images) - report.spared)
         removed(report.bytes_removed)

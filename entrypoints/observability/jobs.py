@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from config.errors import ConfigError
 from core.collection.report import CollectionReport
@@ -12,7 +12,9 @@ from core.collection.report import Phase as CollectionPhase
 from core.ports.metrics import Merge, Metrics
 from core.verification.findings import VerificationPhase
 from core.verification.journal import Checkpoint
-from core.verification.verifier import VerificationProgress
+
+if TYPE_CHECKING:
+    from core.verification.verifier import VerificationProgress
 
 _logger = logging.getLogger(__name__)
 
@@ -87,7 +89,7 @@ class VerificationObserver:
         )
         self._now = now
 
-    def progress(self, progress: VerificationProgress) -> None:
+    def progress(self, progress: "VerificationProgress") -> None:
         """Update the metrics from the progress of the run."""
         self._count(progress.counted)
         for phase in VerificationPhase:

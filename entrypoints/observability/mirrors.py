@@ -1,16 +1,18 @@
 """Metrics of mirrors."""
 
 from datetime import datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from core.ports.metrics import Merge, Metrics
-from core.transfer.mirrors import MirrorState, ObserveMirror
+
+if TYPE_CHECKING:
+    from core.transfer.mirrors import MirrorState, ObserveMirror
 
 _PREFIX: Final = "registry_mirror"
 _LABELS: Final = ("mirror",)
 
 
-def mirror_observer(metrics: Metrics) -> ObserveMirror:
+def mirror_observer(metrics: Metrics) -> "ObserveMirror":
     """Return the observer of mirrors in this process.
 
     The times are those of all replicas; each process counts its own runs.
@@ -30,7 +32,7 @@ def mirror_observer(metrics: Metrics) -> ObserveMirror:
     deleted = metrics.counter(f"{_PREFIX}_tags_deleted_total", "Tags deleted because the upstream lost them.", _LABELS)
     problems = metrics.counter(f"{_PREFIX}_problems_total", "Images that could not be copied.", _LABELS)
 
-    def observe(name: str, state: MirrorState, is_own: bool) -> None:  # noqa: FBT001 - see `ObserveMirror`
+    def observe(name: str, state: "MirrorState", is_own: bool) -> None:  # noqa: FBT001 - see `ObserveMirror`
         ended(_unix(state.ended), name)
         if state.succeeded:
             succeeded(_unix(state.succeeded), name)

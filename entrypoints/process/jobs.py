@@ -1,6 +1,7 @@
 """Selection of the background jobs of a server process, from the settings."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 from config.container import ServerApplication
@@ -9,13 +10,11 @@ from core.store.clock import LOOK_SECONDS, StoreClock
 from core.store.damage import POLL_SECONDS
 from entrypoints.http.observation import WorkerObservation
 from entrypoints.jobs.background import Job
-from entrypoints.jobs.caching import PULL_FLUSH_SECONDS, eviction_job, prefetch_jobs
 from entrypoints.jobs.collection import collection_job, hooks_of, watch_job
 from entrypoints.jobs.folding import folding_job
-from entrypoints.jobs.mirroring import mirror_jobs
 from entrypoints.jobs.notifications import notification_jobs
 from entrypoints.jobs.purging import purge_job
-from entrypoints.jobs.retention import FLUSH_SECONDS, SERVER, pull_recording_job, retention_job
+from entrypoints.jobs.retention import CACHE_FLUSH_SECONDS, FLUSH_SECONDS, SERVER, pull_recording_job, retention_job
 from entrypoints.jobs.trash_expiry import expiry_job
 from entrypoints.jobs.usage import usage_jobs
 from entrypoints.jobs.verifying import verification_job
@@ -39,9 +38,11 @@ def jobs_of(application: ServerApplication, worker: Worker, observation: WorkerO
         *notification_jobs(application.events, application.notifier, settings, is_first=worker.is_first),
     ]
     if application.pull_recorder is not None:
-        seconds = FLUSH_SECONDS if settings.proxy is None else PULL_FLUSH_SECONDS
+        seconds = FLUSH_SECONDS if settings.proxy is None else CACHE_FLUSH_SECONDS
         jobs.append(pull_recording_job(application.pull_recorder, every_seconds=seconds))
     if settings.proxy is not None and settings.proxy.has_limits:
+        from entrypoints.jobs.caching import eviction_job  # noqa: PLC0415 - as in `config.container.content`
+
         jobs.append(eviction_job(application, settings.proxy, observe=observation.eviction_observer()))
     if worker.is_first:
         jobs += _shared_jobs(application, observation)
@@ -82,9 +83,11 @@ def _shared_jobs(application: ServerApplication, observation: WorkerObservation)
         before = hooks_of(application, by=SERVER)
         observe = observation.collection_observer()
         jobs.append(collection_job(application, collecting, observe=observe, before=before))
-    if not settings.storage.readonly_enabled:
+    if settings.mirrors and not settings.storage.readonly_enabled:
+        from entrypoints.jobs.mirroring import mirror_jobs  # noqa: PLC0415 - imports the copying of images
+
         jobs += mirror_jobs(
-            application.mirrors,
+            application.new_mirror_service(),
             application.mirror_schedules,
             application.read_only,
             observe=observation.mirror_observer(),
@@ -93,7 +96,7 @@ def _shared_jobs(application: ServerApplication, observation: WorkerObservation)
     if verification.enabled:
         jobs.append(
             verification_job(
-                application.new_verifier(budget=application.verification_budget),
+                partial(application.new_verifier, budget=application.verification_budget),
                 application.announcements,
                 application.verification_schedule,
                 options=application.verification_options,
@@ -102,6 +105,8 @@ def _shared_jobs(application: ServerApplication, observation: WorkerObservation)
             )
         )
     if settings.proxy is not None:
+        from entrypoints.jobs.caching import prefetch_jobs  # noqa: PLC0415 - as in `jobs_of`
+
         jobs += prefetch_jobs(application, settings.proxy.prefetch, observe=observation.prefetch_observer())
     purging = settings.storage.upload_purging
     if purging.enabled:

@@ -10,6 +10,7 @@ import pytest
 
 from config.container import Observers, RegistryApplication, ServerApplication, ServerParts, StoreApplication
 from core.content_source import Offload
+from tests.support.late_types import LATE_TYPES
 
 ROOT: Final = Path(__file__).parents[2]
 CLASSES: Final = (StoreApplication, RegistryApplication, ServerParts, Observers, ServerApplication)
@@ -29,6 +30,7 @@ def test_entry_points_know_no_container(word: str) -> None:
 
 @pytest.mark.parametrize("kind", CLASSES)
 def test_every_field_has_an_exact_type(kind: type) -> None:
-    hints = {field.name: typing.get_type_hints(kind)[field.name] for field in dataclasses.fields(kind)}
+    resolved = typing.get_type_hints(kind, localns=LATE_TYPES)
+    hints = {field.name: resolved[field.name] for field in dataclasses.fields(kind)}
     # `Offload` runs any function, here as in the core.
     assert [name for name, hint in hints.items() if Any in parts_of(hint) and hint != Offload] == []

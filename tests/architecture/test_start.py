@@ -1,9 +1,14 @@
-"""Commands start quickly: what only a server or a store needs is imported when it is used."""
+"""Commands and servers start quickly: what only another command, a setting or a request needs is imported for that."""
 
+import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from tests.support.ports import free_port
+from tests.support.processes import SHARED_SECRET
 
 
 @pytest.mark.parametrize(
@@ -22,3 +27,34 @@ def test_command_imports_no_other_command() -> None:
     modules = done.stdout.split()
     assert "entrypoints.commands.trash" in modules
     assert "entrypoints.commands.copy" not in modules
+
+
+LATE = [
+    "acme", "adapters.auth.htpasswd", "adapters.image_layout.folder", "adapters.upstream.http", "aioboto3",
+    "aiobotocore", "aiohttp_socks", "aiomysql", "babel", "bcrypt", "botocore", "config.container.pull_through",
+    "core.collection.collector", "core.pull_through.manifests", "core.transfer.image_copy", "core.usage.measuring",
+    "core.verification.verifier", "cryptography", "importlib.metadata", "jinja2", "joserfc", "opentelemetry",
+    "prometheus_client", "redis", "shtab",
+]  # fmt: skip
+"""Modules that a server imports only with a setting, a job or a request that needs them."""
+SERVE = "import entrypoints.cli as c, sys; code = c.main(sys.argv[1:]); print('modules', *sys.modules); sys.exit(code)"
+
+
+def test_server_on_a_folder_starts_without(tmp_path: Path) -> None:
+    """Each module takes time at the start, and memory in three processes."""
+    config = tmp_path / "config.yml"
+    storage = {"filesystem": {"rootdirectory": str(tmp_path / "storage")}}
+    # With one worker, the process that serves is also the one that prints.
+    http = {"addr": f"127.0.0.1:{free_port()}", "secret": SHARED_SECRET, "workers": 1}
+    config.write_text(json.dumps({"version": 0.1, "storage": storage, "http": http}))
+    command = [sys.executable, "-c", SERVE, "serve", str(config)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as server:
+        assert server.stdout is not None
+        lines = iter(server.stdout.readline, "")
+        # Logged once the server accepts connections.
+        assert any("listening on" in line for line in lines)
+        server.terminate()
+        [modules] = [line.split()[1:] for line in lines if line.startswith("modules ")]
+    assert server.returncode == 0
+    assert {"entrypoints.http.app", "adapters.blob_storage.filesystem.storage"} <= set(modules)
+    assert sorted(set(modules) & set(LATE)) == []

@@ -19,6 +19,7 @@ from adapters.catalog_index.memory import InMemoryCatalogIndex
 from config.settings import Settings
 from core.access_keys.service import AccessKeys
 from core.collection.listing import Lister
+from core.coordination import job_names
 from core.coordination.budget import Budget, Rates
 from core.coordination.lease import Lease
 from core.coordination.paced_store import PacedStore
@@ -35,7 +36,6 @@ from core.registry.facade import Registry
 from core.store import layout
 from core.store.clock import StoreClock
 from core.store.links import Links
-from core.usage.measuring import JOB as USAGE_JOB
 from core.usage.measuring import MeterContext, UsageMeter
 from core.usage.records import UsageRecords
 from core.verification.journal import Journal
@@ -96,10 +96,12 @@ def usage_control(services: CoreServices) -> JobControl:
             context=MeterContext(clock=time.monotonic, sleep=asyncio.sleep, salt=1),
         )
 
-    lease = Lease(storage, layout.lease(USAGE_JOB), owner_id="test", ttl=12, clock=time.monotonic, sleep=asyncio.sleep)
-    schedule = SharedSchedule(storage, lease, key=layout.job(USAGE_JOB), interval=timedelta(hours=1))
+    lease = Lease(
+        storage, layout.lease(job_names.USAGE), owner_id="test", ttl=12, clock=time.monotonic, sleep=asyncio.sleep
+    )
+    schedule = SharedSchedule(storage, lease, key=layout.job(job_names.USAGE), interval=timedelta(hours=1))
     work = usage_work(new_meter, schedule, UsageRecords(storage))
-    return JobControl(storage, schedule, work, job=USAGE_JOB, name="measurement", interval=None, is_upkeep=False)
+    return JobControl(storage, schedule, work, job=job_names.USAGE, name="measurement", interval=None, is_upkeep=False)
 
 
 Work = Callable[[], Awaitable[Mapping[str, object]]]

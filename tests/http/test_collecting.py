@@ -10,8 +10,8 @@ import pytest
 
 from config.container import Observers, build_server, build_server_parts
 from config.settings import GarbageCollectionSettings, Settings
-from core.collection.collector import JOB
 from core.collection.run import GRACE_MIN
+from core.coordination import job_names
 from core.model.digest import Digest
 from core.model.names import RepositoryName, Tag
 from core.store import layout
@@ -45,7 +45,7 @@ async def test_one_replica_collects_once_per_interval(application, collecting, c
     assert caplog.text.count("garbage collected") == 1
     assert caplog.text.count("missing manifest") == 1
     assert seen[-1] == "done"
-    done = json.loads(await application.storage.read(layout.job(JOB)))
+    done = json.loads(await application.storage.read(layout.job(job_names.COLLECTION)))
     assert (done["phase"], done["tags"], done["problem_count"]) == ("done", 1, 1)
 
 

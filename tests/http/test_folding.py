@@ -5,10 +5,10 @@ from datetime import timedelta
 import pytest
 
 from adapters.blob_storage.memory import InMemoryBlobStorage
+from core.coordination import job_names
 from core.coordination.lease import Lease
 from core.coordination.schedule import SharedSchedule
 from core.store import layout, summary_keys
-from core.summaries.folding import JOB
 from core.summaries.shards import shard_of
 from entrypoints.jobs.folding import folding_job
 from tests.support.counted_requests import CountedStorage
@@ -30,8 +30,10 @@ def store(time):
 
 def make_job(store):
     time = store.time
-    lease = Lease(store.storage, layout.lease(JOB), owner_id="a", ttl=30, clock=time.clock, sleep=time.sleep)
-    schedule = SharedSchedule(store.storage, lease, key=layout.job(JOB), interval=timedelta(minutes=1))
+    lease = Lease(
+        store.storage, layout.lease(job_names.FOLDING), owner_id="a", ttl=30, clock=time.clock, sleep=time.sleep
+    )
+    schedule = SharedSchedule(store.storage, lease, key=layout.job(job_names.FOLDING), interval=timedelta(minutes=1))
     return folding_job(store.folding(), schedule, interval_seconds=MINUTE)
 
 
@@ -47,6 +49,6 @@ async def test_changes_are_folded_and_the_run_is_recorded(store, time):
         summary_keys.tag_history(NAME),
         summary_keys.manifest_summaries(NAME),
     ]
-    assert b'"records": 1' in await store.storage.read(layout.job(JOB))
+    assert b'"records": 1' in await store.storage.read(layout.job(job_names.FOLDING))
     assert (job.every, job.is_upkeep) == (MINUTE, True)
     assert 0 <= job.delay() < MINUTE

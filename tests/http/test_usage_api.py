@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from adapters.auth.silly import SillyAuthenticator
+from core.coordination import job_names
 from core.coordination.lease import Lease
 from core.coordination.schedule import SharedSchedule
 from core.model import media_types
@@ -14,7 +15,7 @@ from core.model.access import AccessPolicy, Rule, RuleAction
 from core.model.names import RepositoryName
 from core.store import layout
 from core.usage.measurement import Amount, Measurement, RepositoryUsage, StoreUsage
-from core.usage.measuring import JOB, UsageMeter
+from core.usage.measuring import UsageMeter
 from core.usage.records import UsageRecords
 from entrypoints.jobs.usage import usage_work
 from tests.http.conftest import error_codes
@@ -51,7 +52,9 @@ async def start(api):
 
 
 def lease_on(storage, owner):
-    return Lease(storage, layout.lease(JOB), owner_id=owner, ttl=12.0, clock=time.monotonic, sleep=asyncio.sleep)
+    return Lease(
+        storage, layout.lease(job_names.USAGE), owner_id=owner, ttl=12.0, clock=time.monotonic, sleep=asyncio.sleep
+    )
 
 
 async def test_a_started_measurement_is_returned_once_it_is_complete(api):
@@ -136,7 +139,7 @@ def start_with_rules(start):
 async def test_a_measurement_without_the_lease_is_not_stored(services):
     """Another process may have taken the job over, and an interrupted measurement is incomplete."""
     lease = lease_on(services.storage, "this")
-    schedule = SharedSchedule(services.storage, lease, key=layout.job(JOB), interval=timedelta(hours=1))
+    schedule = SharedSchedule(services.storage, lease, key=layout.job(job_names.USAGE), interval=timedelta(hours=1))
     records = UsageRecords(services.storage)
     work = usage_work(Finished, schedule, records)
     await work()

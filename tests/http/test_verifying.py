@@ -17,7 +17,7 @@ from core.model.digest import Digest
 from core.model.names import RepositoryName
 from core.store import layout
 from core.verification.announcement import QuarantineAnnouncements
-from core.verification.verifier import VerificationOptions
+from core.verification.rules import VerificationOptions
 from entrypoints.jobs.shared import LOOK_SECONDS
 from entrypoints.jobs.verifying import verification_job
 from entrypoints.observability.jobs import VerificationObserver
@@ -49,7 +49,7 @@ def make_job(verifications, time, owner_id="a", *, repair=False, observer=None):
     lease = Lease(storage, layout.lease(options.job), owner_id=owner_id, ttl=30, clock=time.clock, sleep=time.sleep)
     key = layout.job(options.job)
     return verification_job(
-        verifications.verifier(),
+        verifications.verifier,
         make_announcements(verifications, time),
         SharedSchedule(storage, lease, key=key, interval=timedelta(seconds=DAY)),
         options=options,

@@ -11,10 +11,10 @@ from core.ports.catalog_index import CatalogIndex
 from core.registry.catalog import CatalogService
 from core.summaries.changes import ChangeRecorder
 from core.trash.store import Trash
-from core.verification.context import VerificationRules
 from core.verification.findings import Finding, Kind
 from core.verification.journal import Checkpoint
-from core.verification.verifier import VerificationOptions, VerificationProgress, Verifier, VerifierParts
+from core.verification.rules import VerificationOptions, VerificationRules
+from core.verification.verifier import VerificationProgress, Verifier, VerifierParts
 from tests.support.core_services import NOW, CoreServices, in_turn
 
 OPTIONS = VerificationOptions(settle_seconds=0, grace=timedelta(0))

@@ -51,6 +51,7 @@ from core.ports.blob_storage import BlobStorage
 from core.ports.catalog_index import CatalogIndex
 from core.registry.facade import Registry
 from entrypoints.opening import opened
+from tests.support.late_types import LATE_TYPES
 
 DIGEST = Digest.of(b"content")
 
@@ -99,7 +100,7 @@ def test_application_objects_hold_what_their_types_promise(
     kind: StorageKind, backend: CatalogBackend, cache: DescriptorCache | None
 ) -> None:
     for application in built(settings_for(kind, backend, cache)):
-        for name, hint in get_type_hints(type(application)).items():
+        for name, hint in get_type_hints(type(application), localns=LATE_TYPES).items():
             assert holds(getattr(application, name), hint), f"{type(application).__name__}.{name}"
 
 

@@ -20,8 +20,8 @@ from core.store import layout
 from core.transfer.exporting import ExportRequest, ImageExport
 from core.transfer.layout_index import read_images
 from core.transfer.tally import Trouble
-from core.verification.context import VerificationRules
 from core.verification.findings import Kind, Outcome
+from core.verification.rules import VerificationRules
 from tests.support.cached_services import NAME, REMOTE, CachedServices, add_image
 from tests.support.content import image_index, image_manifest
 from tests.support.core_services import in_turn

@@ -19,8 +19,8 @@ from core.store import layout
 from core.transfer.exporting import ExportRequest, ImageExport
 from core.transfer.importing import ImageImport, ImportTarget
 from core.trash.entry import TrashKind
-from core.verification.context import VerificationRules
 from core.verification.findings import Kind
+from core.verification.rules import VerificationRules
 from tests.support.collecting import collect
 from tests.support.collecting_services import Store
 from tests.support.content import descriptor, image_manifest

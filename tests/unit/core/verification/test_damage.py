@@ -14,9 +14,8 @@ from core.store import layout
 from core.store.damage import DamageRecords
 from core.summaries.changes import ChangeKind, ChangeLog, ChangeRecorder
 from core.trash.entry import TrashKind
-from core.verification.context import VerificationRules
 from core.verification.findings import Finding, Kind, Outcome
-from core.verification.verifier import VerificationOptions
+from core.verification.rules import VerificationOptions, VerificationRules
 from tests.support.core_services import CoreServices
 from tests.support.verifications import OPTIONS, REPAIR, Verifications
 from tests.unit.core.verification.conftest import CONFIG, LAYER, NAME, OTHER_LAYER, Store

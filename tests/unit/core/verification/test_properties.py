@@ -13,9 +13,9 @@ from core.model import media_types
 from core.model.digest import Digest
 from core.model.names import RepositoryName, Tag
 from core.store import layout
-from core.verification.context import VerificationRules
 from core.verification.findings import Finding, Kind, Outcome
 from core.verification.links import digest_of_link
+from core.verification.rules import VerificationRules
 from tests.support.content import descriptor, image_index, image_manifest
 from tests.support.core_services import CoreServices, in_turn
 from tests.support.verifications import REPAIR, Verifications

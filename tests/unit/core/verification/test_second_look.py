@@ -11,9 +11,10 @@ from core.model.digest import Digest
 from core.model.names import RepositoryName, Tag
 from core.store import layout
 from core.trash.entry import TrashKind
-from core.verification.context import RepositoryView, VerificationRules
+from core.verification.context import RepositoryView
 from core.verification.findings import Kind, Outcome
 from core.verification.manifests import ManifestCheck
+from core.verification.rules import VerificationRules
 from tests.support.content import image_index
 from tests.support.verifications import OPTIONS, REPAIR
 from tests.unit.core.verification.conftest import LAYER, NAME, Interposing, Store
