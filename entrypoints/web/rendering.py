@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from functools import partial
+from functools import cache, partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Final
@@ -69,7 +69,9 @@ def load_catalog(language: str) -> Catalog:
     return merged
 
 
+@cache
 def _environment(language: str) -> Environment:
+    """Return the environment of a language; all sites of the process share its compiled templates."""
     # Templates are read once; changes take effect at the next start.
     environment = Environment(
         loader=FileSystemLoader(_HERE / "templates"),
