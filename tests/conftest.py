@@ -7,7 +7,6 @@ from collections.abc import Callable, Generator, Iterator
 from typing import Final, NoReturn
 
 import pytest
-from coverage import Coverage
 from hypothesis import HealthCheck, settings
 
 from tests.benchmarks.scs_store import ScsStore, build_scs_store
@@ -19,7 +18,7 @@ from tests.support.tools import ToolMissingError, find_tool
 settings.register_profile("any-machine", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any-machine")
 
-pytest_plugins = ["tests.support.daemon_fixtures", "tests.support.mariadb_fixtures"]
+pytest_plugins = ["tests.support.daemon_fixtures", "tests.support.mariadb_fixtures", "tests.support.measurement"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -28,22 +27,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="fail, instead of skip, when a test needs a program that is not installed (CI does)",
     )
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_sessionstart(session: pytest.Session) -> None:
-    """Measure coverage once in a worker process.
-
-    pytest-cov starts a measurement when it is loaded, and another one when the session of a worker starts. The marker
-    `no_cover` pauses the second only, and the first one would be active during the test.
-    """
-    plugin = session.config.pluginmanager.get_plugin("_cov")
-    if plugin is None or not hasattr(session.config, "workerinput"):
-        return
-    plugin.cov_controller.pause()
-    if first := Coverage.current():
-        first.stop()
-    plugin.cov_controller.resume()
 
 
 _LONG_FILES: Final = ("test_web_page.py",)

@@ -24,7 +24,7 @@ from tests.support.scs_storage import scs_storage
 from tests.support.streams import payload, read_stream
 
 # Other tests run the same lines; measuring coverage here would double the time of this file.
-pytestmark = pytest.mark.no_cover
+pytestmark = pytest.mark.unmeasured
 
 NAME = RepositoryName("a")
 SIZES = {"held in memory": 100_000, "longer than that": 600_000, "in parts": 17 * 1024 * 1024}

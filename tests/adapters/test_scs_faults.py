@@ -15,7 +15,7 @@ from tests.support.scs_storage import QUICK, scs_storage
 from tests.support.streams import collect, commit, payload, read_stream, stage
 
 # Other tests run the same lines; measuring coverage here would double the time of this file.
-pytestmark = pytest.mark.no_cover
+pytestmark = pytest.mark.unmeasured
 
 STAGED = "/docker/registry/v2/repositories/a/_uploads/1/data"
 TARGET = "/docker/registry/v2/blobs/sha256/ab/abcd/data"

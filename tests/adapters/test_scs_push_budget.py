@@ -23,7 +23,7 @@ from tests.support.scs_storage import scs_storage
 from tests.support.streams import payload
 
 # Other tests run the same lines; measuring coverage here would double the time of this file.
-pytestmark = pytest.mark.no_cover
+pytestmark = pytest.mark.unmeasured
 
 NAME = RepositoryName("team/app")
 LAYERS = [payload(40_000, 1), payload(300_000, 2), payload(2 * MIB, 3)]

@@ -17,7 +17,7 @@ from tests.support.scs_storage import scs_storage
 from tests.support.streams import commit, payload, read_stream, stage
 
 # Other tests run the same lines; measuring coverage here would double the time of this file.
-pytestmark = pytest.mark.no_cover
+pytestmark = pytest.mark.unmeasured
 
 SESSION = "/docker/registry/v2/repositories/a/_uploads/1"
 STAGED = f"{SESSION}/data"

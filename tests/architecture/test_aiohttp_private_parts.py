@@ -11,6 +11,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+# These tests read the code and run little of it; measuring coverage would double their time.
+pytestmark = pytest.mark.unmeasured
+
 ROOT = Path(__file__).parents[2]
 PACKAGE = "entrypoints/http/connection/fastpath/"
 PUBLIC_MODULES = {

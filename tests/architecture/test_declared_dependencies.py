@@ -6,12 +6,16 @@ from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
+import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tests.architecture.test_lock_file import closure, read_lock, read_project, runtime_packages
 from tests.support.statements import statements
 from tests.support.tools import REPOSITORY_ROOT
+
+# These tests read the code and run little of it; measuring coverage would double their time.
+pytestmark = pytest.mark.unmeasured
 
 OWN = {"core", "adapters", "config", "entrypoints"}
 

@@ -11,6 +11,9 @@ import pytest
 from tests.support.statements import statements
 from tests.support.tools import REPOSITORY_ROOT
 
+# These tests read the code and run little of it; measuring coverage would double their time.
+pytestmark = pytest.mark.unmeasured
+
 FOLDERS = ("core", "adapters", "config", "entrypoints", "scripts", "tests")
 MAX_PER_10_000_WORDS = 5.0
 COMMENT = re.compile(r"(?:^ *|  )(# .*)", re.MULTILINE)

@@ -3,8 +3,13 @@
 import ast
 import tomllib
 
+import pytest
+
 from tests.support.statements import statements
 from tests.support.tools import REPOSITORY_ROOT
+
+# These tests read the code and run little of it; measuring coverage would double their time.
+pytestmark = pytest.mark.unmeasured
 
 PRODUCT = {"core", "adapters", "config", "entrypoints"}
 

@@ -11,7 +11,7 @@ from tests.support.faulty_blob_storage import FaultyBlobStorage
 from tests.support.streams import collect, read_stream, stage
 
 # Other tests run the same lines; measuring coverage here would double the time of this file.
-pytestmark = pytest.mark.no_cover
+pytestmark = pytest.mark.unmeasured
 
 
 def memory() -> InMemoryBlobStorage:

@@ -14,7 +14,7 @@ from tests.support.s3_servers import moto_endpoint, stored_in, versitygw_endpoin
 from tests.support.tools import is_installed
 
 # Other tests run the same lines; measuring coverage here would double the time of this file.
-pytestmark = pytest.mark.no_cover
+pytestmark = pytest.mark.unmeasured
 
 BUCKET = "contract"
 HAS_VERSITYGW = is_installed("versitygw")

@@ -13,7 +13,7 @@ from tests.support.s3_servers import stored_in
 from tests.support.scs_server import FakeScsServer
 
 # Other tests run the same lines; measuring coverage here would double the time of this file.
-pytestmark = pytest.mark.no_cover
+pytestmark = pytest.mark.unmeasured
 
 
 def options_for(url: str) -> ScsOptions:

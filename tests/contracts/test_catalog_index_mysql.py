@@ -9,7 +9,7 @@ from tests.contracts.catalog_index_contract import SharedCatalogIndexContract
 from tests.support.mariadb import SEED_TABLE, Database
 
 # Other tests run the same lines; measuring coverage here would double the time of this file.
-pytestmark = pytest.mark.no_cover
+pytestmark = pytest.mark.unmeasured
 
 UNICODE_TABLE = SEED_TABLE.replace("utf8_general_ci", "utf8_unicode_ci")
 

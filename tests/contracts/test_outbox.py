@@ -15,6 +15,9 @@ from tests.contracts.outbox_contract import OutboxContract
 from tests.support.s3_servers import moto_endpoint
 from tests.support.scs_server import FakeScsServer
 
+# Other tests run the same lines; measuring coverage here would double the time of this file.
+pytestmark = pytest.mark.unmeasured
+
 
 class TestOutboxInMemory(OutboxContract):
     @pytest.fixture

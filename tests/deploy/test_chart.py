@@ -16,6 +16,9 @@ from tests.support.kubernetes_links import broken_links
 from tests.support.kubernetes_types import problems_of
 from tests.support.manifests import load_as_the_pod_would
 
+# Other tests run the same lines; measuring coverage here would double the time of this file.
+pytestmark = pytest.mark.unmeasured
+
 SETS = sorted((CHART / "ci").glob("*-values.yaml"))
 TABLE: dict[str, Any] = yaml.safe_load((Path(__file__).parent / "chart.yml").read_text())
 BASES, EXAMPLES, CASES, REFUSED = (TABLE[key] for key in ("bases", "examples", "cases", "refused"))

@@ -27,8 +27,7 @@ from tests.support.ports import free_port
 from tests.support.registry_client import RegistryClient
 from tests.support.upstream_server import UpstreamServer
 
-# Other tests run the same lines; measuring coverage here would double the time of this file.
-pytestmark = [pytest.mark.e2e, pytest.mark.no_cover]
+pytestmark = pytest.mark.e2e
 
 MIB = 1024 * 1024
 HELD_BYTES = MIB

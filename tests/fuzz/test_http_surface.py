@@ -16,6 +16,9 @@ from tests.support.openapi import operations
 from tests.support.processes import RegistryServer
 from tests.support.token_keys import make_key
 
+# Other tests run the same lines; measuring coverage here would double the time of this file.
+pytestmark = pytest.mark.unmeasured
+
 MARKER = "Injected"
 KNOWN_HEADERS = frozenset(
     [

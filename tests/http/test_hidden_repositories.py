@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
+import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,6 +23,9 @@ from entrypoints.http.app import create_app
 from tests.http.conftest import SECRET, operations_on
 from tests.support.links import links_of
 from tests.support.scripted_registry import IMAGES, ChangeOf, ScriptedChange, ScriptedRegistry
+
+# Other tests run the same lines; measuring coverage here would double the time of this file.
+pytestmark = pytest.mark.unmeasured
 
 VISIBLE = ("b/app", "b/web", "d/app")
 HIDDEN = ("a/app", "b/secret", "c/app", "e/app")

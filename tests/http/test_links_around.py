@@ -15,7 +15,7 @@ from core.retention.rules import RetentionRule
 from core.usage.records import UsageRecords
 from core.verification.findings import Finding, Kind
 from core.verification.journal import Checkpoint
-from entrypoints.http.trails import TRAIL_MAX
+from entrypoints.http.trails import TRAIL_MAX, bounded
 from entrypoints.http.urls import UrlBuilder
 from tests.http.conftest import operations_on
 from tests.http.test_usage_api import MEASUREMENT
@@ -134,6 +134,11 @@ def around(url: str, following: str | None) -> dict[str, str]:
 
 def last_of(url: str) -> str:
     return parse_qs(urlsplit(url).query, keep_blank_values=True).get("last", [""])[0]
+
+
+def test_link_carries_the_last_positions_only() -> None:
+    positions = [str(number) for number in range(2 * TRAIL_MAX)]
+    assert bounded(positions) == positions[TRAIL_MAX:]
 
 
 @given(positions=st.lists(TEXT, unique=True, max_size=40))

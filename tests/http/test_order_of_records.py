@@ -26,6 +26,9 @@ from tests.support.content import image_manifest
 from tests.support.core_services import NOW, CoreServices
 from tests.support.faulty_blob_storage import MUTATIONS, FaultyBlobStorage
 
+# Other tests run the same lines; measuring coverage here would double the time of this file.
+pytestmark = pytest.mark.unmeasured
+
 NAME = "a/b"
 LAYER = b"layer"
 LAYER_DIGEST = Digest.of(LAYER)

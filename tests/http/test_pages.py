@@ -15,6 +15,9 @@ from tests.http.test_hidden_repositories import serve
 from tests.support.links import links_of
 from tests.support.scripted_registry import IMAGES, LAYERS, ChangeOf, ScriptedChange, ScriptedRegistry
 
+# Other tests run the same lines; measuring coverage here would double the time of this file.
+pytestmark = pytest.mark.unmeasured
+
 NAME = "team/app"
 TAGS = ("1.0", "1.2", "1.10", "2.0-rc.1", "A", "_x", "latest", "v1", "v1.5")
 REPOSITORIES = tuple(f"team/app-{number}" for number in range(7))

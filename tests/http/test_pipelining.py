@@ -18,7 +18,7 @@ from tests.support.guarded_server import run_guarded
 from tests.support.streams import payload
 
 # Other tests run the same lines; measuring coverage here would double the time of this file.
-pytestmark = pytest.mark.no_cover
+pytestmark = pytest.mark.unmeasured
 
 NAME = RepositoryName("a")
 HOST = b"Host: a\r\n"

@@ -12,6 +12,9 @@ from babel.messages.pofile import read_po
 
 from entrypoints.web import rendering
 
+# Other tests run the same lines; measuring coverage here would double the time of this file.
+pytestmark = pytest.mark.unmeasured
+
 _WEB = Path(rendering.__file__).parent
 _PLACEHOLDER = re.compile(r"%\(\w+\)[sd]|%%")
 _EXTENSIONS = "jinja2.ext.i18n,jinja2.ext.do"

@@ -16,7 +16,7 @@ from config.settings import Secret
 from tests.support.configuration import MINIMAL
 
 # Other tests run the same lines; measuring coverage here would double the time of this file.
-pytestmark = pytest.mark.no_cover
+pytestmark = pytest.mark.unmeasured
 
 KNOWN = sorted({variable_of(known.path) for known in walk(RootSchema)})
 PIECES = [

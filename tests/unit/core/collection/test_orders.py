@@ -26,7 +26,7 @@ from tests.support.promises import Promises
 from tests.support.turns import ActingBlobStorage, RandomChooser, Stage, broken_by_two_switches
 
 # Other tests run the same lines; measuring coverage here would double the time of this file.
-pytestmark = pytest.mark.no_cover
+pytestmark = pytest.mark.unmeasured
 
 NAME, OTHER = RepositoryName("a"), RepositoryName("b")
 

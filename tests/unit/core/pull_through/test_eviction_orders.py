@@ -25,7 +25,7 @@ from tests.support.promises import Promises
 from tests.support.turns import ActingBlobStorage, Chooser, RandomChooser, Stage, broken_by_two_switches
 
 # Other tests run the same lines; measuring coverage here would double the time of this file.
-pytestmark = pytest.mark.no_cover
+pytestmark = pytest.mark.unmeasured
 
 NAME, OTHER, LOCAL = RepositoryName("hub/alpine"), RepositoryName("hub/debian"), RepositoryName("app")
 LAYER, OWN = b"cached layer", b"layer of the client"

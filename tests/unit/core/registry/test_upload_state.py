@@ -51,6 +51,21 @@ def test_state_survives_encoding(*, offset, algorithm, digest, hash_state, stamp
     assert CODEC.decode(CODEC.encode(state), name=NAME, upload_id=ID) == state
 
 
+def test_state_with_all_members_survives_encoding():
+    state = UploadState(
+        name=NAME,
+        upload_id=ID,
+        offset=5,
+        started_at="2026-11-24T00:00:00Z",
+        algorithm="sha512",
+        digest=Digest.of(b"content"),
+        hash_state=b"state",
+        stamp="stamp",
+        granted_to="alice",
+    )
+    assert CODEC.decode(CODEC.encode(state), name=NAME, upload_id=ID) == state
+
+
 def test_token_equals_that_of_distribution():
     """HMAC-SHA256 before a JSON message whose members come in distribution's order."""
     state = UploadState(name=NAME, upload_id=ID, offset=5, started_at="2026-11-24T00:00:00Z")

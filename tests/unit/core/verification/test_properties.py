@@ -21,7 +21,7 @@ from tests.support.core_services import CoreServices, in_turn
 from tests.support.verifications import REPAIR, Verifications
 
 # Other tests run the same lines; measuring coverage here would double the time of this file.
-pytestmark = pytest.mark.no_cover
+pytestmark = pytest.mark.unmeasured
 
 NAMES = [RepositoryName(name) for name in ("a", "a/b", "c")]
 LAYERS = [b"layer %d" % number * 20 for number in range(6)]
