@@ -65,10 +65,12 @@ run: $(UV) ## Serve ./var/registry on port 5000 (another port: make run PORT=500
 	@mkdir -p var/registry
 	REGISTRY_HTTP_ADDR=:$(PORT) exec $(BIN)/registry serve config/config-dev.yml
 
-check: lint typecheck ## Lint, types, unit and contract tests with the tools that are installed; needs no root
+check: ## Lint, types, unit and contract tests with the tools that are installed; needs no root
+	@$(MAKE) --jobs=2 --output-sync=line lint typecheck
 	$(PYTEST) tests/unit tests/contracts tests/architecture $(PYTEST_ARGS)
 
-test: lint typecheck tools ## Install the tools of the tests, then run every check and every test, with the coverage gates
+test: ## Install the tools of the tests, then run every check and every test, with the coverage gates
+	@$(MAKE) --jobs=3 --output-sync=line lint typecheck tools
 	$(PYTEST) --cov --cov-report=term:skip-covered --cov-fail-under=$(COVERAGE_OVERALL) --durations=10 $(PYTEST_ARGS)
 	$(BIN)/coverage report --include='core/*' --fail-under=$(COVERAGE_CORE)
 
