@@ -39,7 +39,7 @@ class Body:
                 yield view[start : start + _SLICE_BYTES]
 
     def read(self, *_: Any) -> bytes:
-        """Return all bytes. botocore requires this method but never calls it, as payloads are not hashed."""
+        """Return all bytes; botocore requires this method but does not call it, as payloads are not hashed."""
         return b"".join(self.buffers)
 
     async def md5(self) -> bytes:

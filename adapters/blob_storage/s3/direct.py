@@ -21,6 +21,7 @@ from botocore.parsers import ResponseParserError
 from botocore.utils import parse_timestamp
 
 from adapters.blob_storage.s3.answers import SmallRequest
+from adapters.blob_storage.s3.body import Body
 from adapters.blob_storage.s3.connections import SmallConnections
 from adapters.blob_storage.s3.http_session import StoreHttpSession, require_no_redirect
 from adapters.blob_storage.s3.signing import Signer, canonical_query, split
@@ -61,6 +62,8 @@ _ANSWERS: Final[Mapping[str, str]] = {
     "x-amz-server-side-encryption-aws-kms-key-id": "SSEKMSKeyId",
     "x-amz-storage-class": "StorageClass",
 }
+_BODY_BYTES_MAX: Final = 64 * 1024
+"""Maximum size of a body that is sent in one piece with its head."""
 _LISTING_BYTES_MAX: Final = 64 * 1024 * 1024
 """Maximum size of a listing: a thousand keys of 1,024 bytes, escaped, take 4 MiB."""
 
@@ -79,8 +82,8 @@ class Endpoint:
 class DirectRequests:
     """Sends the operations of `_METHODS` to one bucket.
 
-    Requests without a body whose answers are read in memory are sent over connections of their own, `small`. The others
-    are sent by aiohttp, and so are all if these connections are busy or the store redirects to another host.
+    Requests with a small body or none whose answers are read in memory are sent over connections of their own, `small`.
+    The others are sent by aiohttp, and so are all if these connections are busy or the store redirects to another host.
 
     Args:
         endpoint: where and how botocore's client reaches the bucket.
@@ -145,14 +148,14 @@ class DirectRequests:
         self._signer.sign(method, url, headers, await frozen(self._credentials))
         # A store must not compress what is stored as it is.
         headers["Accept-Encoding"] = "identity"
-        is_small = method != "PUT" and (bytes_max is not None or operation != "get_object")
+        body = parameters.get("Body", b"" if method == "PUT" else None)
+        is_small = bytes_max is not None if operation == "get_object" else body is None or len(body) <= _BODY_BYTES_MAX
         if is_small and not host and self._small is not None and not self._small.is_full:
             limit = _LISTING_BYTES_MAX if bytes_max is None else bytes_max
-            request = SmallRequest(_request_bytes(method, url, headers), method == "HEAD", limit, seconds)
+            request = SmallRequest(_request_bytes(method, url, headers, body), method == "HEAD", limit, seconds)
             small = await self._small.exchange(request)
             return _checked(operation, small.status, small.headers, small.content)
         async with asyncio.timeout(seconds):
-            body = parameters.get("Body", b"" if method == "PUT" else None)
             response = await self._http.request(method, url, headers=headers, data=body)
             names = {name.lower(): value for name, value in response.headers.items()}
             if operation == "get_object" and response.status < HTTPStatus.MULTIPLE_CHOICES:
@@ -192,10 +195,14 @@ async def in_memory(answer: Mapping[str, Any], bytes_max: int) -> dict[str, Any]
     return {**answer, "Content": await body.read()}
 
 
-def _request_bytes(method: str, url: str, headers: Mapping[str, str]) -> bytes:
+def _request_bytes(method: str, url: str, headers: dict[str, str], body: Body | bytes | None) -> bytes:
     host, path, query = split(url)
+    if body is not None:
+        headers["Content-Length"] = str(len(body))
     fields = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
-    return f"{method} {path}{query and '?'}{query} HTTP/1.1\r\nHost: {host}\r\n{fields}\r\n".encode()
+    head = f"{method} {path}{query and '?'}{query} HTTP/1.1\r\nHost: {host}\r\n{fields}\r\n".encode()
+    # One piece, which takes one call of the system and one packet.
+    return head + body.read() if isinstance(body, Body) else head + (body or b"")
 
 
 def _checked(operation: str, status: int, headers: Mapping[str, str], content: bytes | None) -> dict[str, Any]:
