@@ -84,6 +84,19 @@ def manifest_by_digest_alone(subject: Subject) -> Sample:
     return wrk(subject, f"/v2/{READ_REPOSITORY}/manifests/{IMAGE.digest}", connections=1)
 
 
+def different_manifests_by_tag(subject: Subject) -> Sample:
+    """Requests at the same time share no work."""
+    return wrk_each(subject, [f"/v2/{PULLED_REPOSITORY}/manifests/v{number}" for number in range(len(PULLED_IMAGES))])
+
+
+def different_manifests_by_digest(subject: Subject) -> Sample:
+    return wrk_each(subject, [f"/v2/{PULLED_REPOSITORY}/manifests/{image.digest}" for image in PULLED_IMAGES])
+
+
+def different_blobs(subject: Subject) -> Sample:
+    return wrk_each(subject, [f"/v2/{PULLED_REPOSITORY}/blobs/{image.blobs[0].digest}" for image in PULLED_IMAGES])
+
+
 def small_blob(subject: Subject) -> Sample:
     return wrk(subject, f"/v2/{READ_REPOSITORY}/blobs/{SMALL_BLOB.digest}")
 
@@ -104,14 +117,8 @@ def redirected_blobs(subject: Subject) -> Sample:
         for path in paths:
             connection.request("HEAD", path, keep_body=False)
             expect(connection.request("GET", path), 307)
-    script = subject.scratch / "blobs.lua"
-    listed = ", ".join(f'"{path}"' for path in paths)
-    script.write_text(
-        f"paths, asked = {{{listed}}}, 0\n"
-        "function request() asked = asked + 1; return wrk.format('GET', paths[asked % #paths + 1]) end\n"
-    )
-    wrk(replace(subject, seconds=1), "/", script=script)
-    return wrk(subject, "/", script=script)
+    wrk_each(replace(subject, seconds=1), paths)
+    return wrk_each(subject, paths)
 
 
 def tag_list(subject: Subject) -> Sample:
@@ -244,6 +251,17 @@ class _Meter:
     def sample(self, units: float | None = None) -> Sample:
         """The rate of operations, or of `units`; the processor time is always that of one operation."""
         return Sample((units or self.operations) / self._seconds, self._cpu * 1_000 / self.operations)
+
+
+def wrk_each(subject: Subject, paths: Sequence[str]) -> Sample:
+    """Request these paths in turn, as often as possible."""
+    script = subject.scratch / "paths.lua"
+    listed = ", ".join(f'"{path}"' for path in paths)
+    script.write_text(
+        f"paths, asked = {{{listed}}}, 0\n"
+        "function request() asked = asked + 1; return wrk.format('GET', paths[asked % #paths + 1]) end\n"
+    )
+    return wrk(subject, "/", script=script)
 
 
 def wrk(subject: Subject, path: str, *, connections: int = WRK_CONNECTIONS, script: Path | None = None) -> Sample:
