@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
 from core.collection.guard import Need
-from core.errors import BlobUnknownError, ContentDamagedError, DeniedError, ObjectNotFoundError
+from core.errors import BlobUnknownError, ContentDamagedError, DeniedError, ObjectNotFoundError, ObjectTooLargeError
 from core.model.descriptor import Descriptor
 from core.model.digest import Digest
 from core.model.events import UNNAMED, Actor, EventAction
@@ -247,9 +247,16 @@ class BlobService:
 
     async def _read_small(self, wanted: tuple[RepositoryName, Digest, int]) -> bytes | None:
         name, digest, size = wanted
-        async with self._opened(name, digest, digest, size, offset=0, length=None) as reader:
-            # An entry of another process may be wrong.
-            return b"".join([piece async for piece in reader]) if reader.size == size else None
+        try:
+            content = await self._storage.read(layout.blob_data(digest), limit=SHARED_BYTES_MAX)
+        except ObjectNotFoundError:
+            await self._cache.forget(name, digest)
+            raise BlobUnknownError("blob unknown to registry", detail=digest) from None
+        except ObjectTooLargeError:
+            return None
+        reader = await self._damage.checked(ContentReader(content), digest, size=size)
+        # An entry of another process may be wrong.
+        return b"".join([piece async for piece in reader]) if reader.size == size else None
 
     async def _target(self, name: RepositoryName, digest: Digest) -> tuple[Digest, int | None]:
         """Return the digest to read, and the size if it is cached.

@@ -281,6 +281,21 @@ async def test_hint_of_a_wrong_size_does_no_harm(pulling):
     assert await pulling.read(DIGEST) == CONTENT
 
 
+async def test_hint_that_calls_a_large_blob_small_does_no_harm(pulling):
+    large = bytes(SHARED_BYTES_MAX + 1)
+    digest = await CoreServices(storage=pulling.storage).push_blob(NAME, large)
+    await pulling.hints.put(NAME, digest, 1)
+    assert await pulling.read(digest) == large
+
+
+async def test_small_blob_whose_data_is_gone_is_unknown(pulling):
+    await pulling.read(DIGEST)
+    await pulling.storage.delete([layout.blob_data(DIGEST)])
+    with pytest.raises(BlobUnknownError):
+        await pulling.read(DIGEST)
+    assert await pulling.hints.get(NAME, DIGEST) is None
+
+
 async def test_damaged_small_blob_is_not_served_from_memory(pulling):
     await pulling.read(DIGEST)
     await pulling.storage.write(layout.blob_data(DIGEST), b"x" * len(CONTENT))
