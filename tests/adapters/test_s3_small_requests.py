@@ -236,6 +236,27 @@ async def test_cancelled_request_closes_its_connection(store: Store) -> None:
     assert store.connections == 2
 
 
+async def test_request_cancelled_after_its_answer_leaves_the_next_one_alone(store: Store) -> None:
+    store.answers = [OK, OK.replace(b"link", b"next")]
+    request = SmallRequest(GET, is_head=False, bytes_max=100, seconds=10.0)
+    followers: list[asyncio.Task[SmallAnswer]] = []
+
+    def reuse(freed: connection.StoreConnection) -> None:
+        if not followers:
+            followers.append(asyncio.create_task(freed.exchange(request)))
+            # The answer has arrived, and the first task has not continued yet.
+            asyncio.get_running_loop().call_soon(first.cancel)
+
+    transport, opened = await asyncio.get_running_loop().create_connection(
+        lambda: connection.StoreConnection(5.0, on_free=reuse, on_lost=lambda _: None), "127.0.0.1", store.port
+    )
+    first = asyncio.create_task(opened.exchange(request))
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    assert (await followers[0]).content == b"next"
+    transport.close()
+
+
 async def test_bytes_without_a_request_close_the_connection(store: Store) -> None:
     async with connected(store, limit=1) as connections:
         await ask(connections)

@@ -76,14 +76,17 @@ class StoreConnection(asyncio.Protocol):
             raise StaleConnectionError("the store has closed the connection")
         self._request = request
         self._reader = AnswerReader()
-        self._waiting = self._loop.create_future()
+        waiting: asyncio.Future[SmallAnswer] = self._loop.create_future()
+        self._waiting = waiting
         self._began_at = self._heard_at = self._loop.time()
         self._transport.write(request.data)
         try:
-            return await self._waiting
+            return await waiting
         except BaseException:
-            # Without an answer to this request, the connection cannot serve another one.
-            self.abort()
+            # Without an answer to this request, the connection cannot serve another one. If the answer has arrived, it
+            # may serve one already.
+            if self._waiting is waiting:
+                self.abort()
             raise
 
     @override
