@@ -1,13 +1,14 @@
 """`python -m tests.benchmarks.storage_requests`: how many requests to SCS each piece of work costs, as a table.
 
 A server of this registry runs on the strict SCS endpoint and receives the requests of docker. The columns are the
-measured number, the number that Sohu's fork needs, and the limit that this project sets itself.
+measured number with one worker process and with two, which then receive the requests of a client in turn, the number
+that Sohu's fork needs, and the limit that this project sets itself.
 """
 
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tests.support.object_stores import ScsEndpoint
@@ -17,26 +18,42 @@ from tests.support.registry_client import RegistryClient
 
 SWEEP_SECONDS = 1.5
 """Time after which the remains of a finished upload are removed and counted."""
+SETTLE_SECONDS = 5
+"""Time in which the jobs of a new server begin, whose requests belong to no work."""
 REPOSITORY = "team/app"
+WORKS: tuple[tuple[str, int | str, int | str], ...] = (
+    ("push 3 layers, a config and a manifest", 94, 33),
+    ("push them again", 4, 4),
+    ("a blob of 32 MiB", 25, 10),
+    ("50 more tags", "", ""),
+    ("list 51 tags", 1, 1),
+    ("pull the image", 4, 4),
+    ("delete the manifest with its 51 tags", 210, 20),
+    ("the catalog", "", "1 in 1,000"),
+)
+"""The work, with the number that Sohu's fork needs and the limit that this project sets itself."""
 
 
 def main() -> None:
     """Do the work once, and print its cost."""
-    image = make_image(1, layer_sizes=(2_000, 3_000, 4_000))
     with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        with (
-            ScsEndpoint(root / "scs") as scs,
-            RegistryServer(
-                root / "ours", root / "unused", environment={**scs.settings(), "REGISTRY_HTTP_WORKERS": "1"}
-            ) as server,
-        ):
-            print("| work | requests | Sohu's fork | wanted |\n|---|---|---|---|")
-            for work, fork, wanted, do in _works(RegistryClient(server.host), image):
-                print(f"| {work} | {_count(scs, do)} | {fork} | {wanted} |")
+        one, two = (_counted(Path(folder) / str(workers), workers) for workers in (1, 2))
+    print("| work | requests | two processes | Sohu's fork | wanted |\n|---|---|---|---|---|")
+    for (work, fork, wanted), count, others in zip(WORKS, one, two, strict=True):
+        print(f"| {work} | {count} | {others} | {fork} | {wanted} |")
 
 
-def _works(client: RegistryClient, image: Image) -> list[tuple[str, int | str, int | str, Callable[[], object]]]:
+def _counted(root: Path, workers: int) -> list[int]:
+    """Do the work on a server with this number of processes; each request of the client has a connection of its own."""
+    image = make_image(1, layer_sizes=(2_000, 3_000, 4_000))
+    with ScsEndpoint(root / "scs") as scs:
+        environment = {**scs.settings(), "REGISTRY_HTTP_WORKERS": str(workers)}
+        with RegistryServer(root / "ours", root / "unused", environment=environment) as server:
+            time.sleep(SETTLE_SECONDS)
+            return [_count(scs, do) for do in _works(RegistryClient(server.host), image)]
+
+
+def _works(client: RegistryClient, image: Image) -> Sequence[Callable[[], object]]:
     large = os.urandom(32 * 1024 * 1024)
 
     def tag_fifty_more() -> None:
@@ -53,16 +70,16 @@ def _works(client: RegistryClient, image: Image) -> list[tuple[str, int | str, i
         location = client.append(location, large).expect(202).header("Location")
         client.finish_upload(location, digest_of(large)).expect(201)
 
-    return [
-        ("push 3 layers, a config and a manifest", 94, 33, lambda: _push(client, image)),
-        ("push them again", 4, 4, lambda: _push(client, image)),
-        ("a blob of 32 MiB", 25, 10, push_large),
-        ("50 more tags", "", "", tag_fifty_more),
-        ("list 51 tags", 1, 1, lambda: client.tags(REPOSITORY)),
-        ("pull the image", 4, 4, pull),
-        ("delete the manifest with its 51 tags", 210, 20, lambda: _delete(client, image)),
-        ("the catalog", "", "1 in 1,000", client.catalog),
-    ]
+    return (
+        lambda: _push(client, image),
+        lambda: _push(client, image),
+        push_large,
+        tag_fifty_more,
+        lambda: client.tags(REPOSITORY),
+        pull,
+        lambda: _delete(client, image),
+        client.catalog,
+    )
 
 
 def _push(client: RegistryClient, image: Image) -> None:
