@@ -13,6 +13,7 @@ from botocore.exceptions import NoCredentialsError
 from adapters.blob_storage.scs.signer import (
     ScsAuth,
     ScsQueryAuth,
+    ScsSigner,
     escape_path,
     presigned_url,
     register_signers,
@@ -65,6 +66,17 @@ def test_presigned_url_equals_the_sdk(vector):
     )
 
     assert url == vector["url"]
+
+
+@pytest.mark.parametrize(
+    "vector", [vector for vector in SIGNED_BY_HEADER if "x-scs-copy-source" not in vector["headers"]]
+)
+def test_direct_requests_are_signed_as_the_text_of_the_sdk(vector):
+    headers = {name: value for name, value in vector["headers"].items() if name != "Date"}
+    ScsSigner("bjcnc").sign(vector["method"], url_of(vector), headers, CREDENTIALS)
+    text = string_to_sign(vector["method"], url_of(vector), headers.items())
+    assert text.replace(headers["Date"], vector["headers"]["Date"]) == vector["string_to_sign"]
+    assert headers["Authorization"] == f"{VECTORS['access_key']}:{sign_text(VECTORS['secret_key'], text)}"
 
 
 def test_signing_again_replaces_the_signature():

@@ -19,7 +19,7 @@ from botocore.auth import AUTH_TYPE_MAPS, BaseSigner
 from botocore.exceptions import NoCredentialsError
 from typing_extensions import override
 
-from adapters.blob_storage.s3.signing import Signer
+from adapters.blob_storage.s3.signing import Signer, split
 
 SIGNATURE_VERSION: Final = "scs"
 """The signature version that selects this signer in a client's configuration."""
@@ -98,8 +98,12 @@ class ScsSigner(Signer):
 
     @override
     def sign(self, method: str, url: str, headers: dict[str, str], credentials: Any) -> None:
-        headers["Date"] = _date()
-        text = string_to_sign(method, url, headers.items())
+        headers["Date"] = date = _date()
+        _, path, query = split(url)
+        resource = canonical_resource(url) if query else path
+        # The text of `string_to_sign`: these requests have none of SCS's own headers.
+        content = f"{headers.get('Content-MD5', '')}\n{headers.get('Content-Type', '')}"
+        text = f"{method.lower()}\n{content}\n{date}\n{resource}"
         headers["Authorization"] = f"{credentials.access_key}:{sign_text(credentials.secret_key, text)}"
 
     @override
