@@ -249,6 +249,7 @@ class _Serving:
             new_connection=runner.new_connection,
             make_room=runner.close_idle,
             choose_context=certificates.contexts.choose if certificates else None,
+            begin=runner.begin_tls,
         )
         await listener.start()
         self.worker.reports.ready(f"serving {listener.name}")

@@ -6,6 +6,7 @@ import re
 import socket
 import struct
 import threading
+from functools import partial
 
 import pytest
 from aiohttp import web
@@ -18,9 +19,10 @@ from core.model.names import RepositoryName
 from core.store import layout
 from entrypoints.http.connection import sending
 from entrypoints.http.connection.socket_access import writable
+from entrypoints.http.connection.tls_transport import session_of
 from tests.http.conftest import open_app
 from tests.support.core_services import CoreServices, chunks
-from tests.support.guarded_server import run_guarded, with_limits
+from tests.support.guarded_server import over_tls, run_guarded, with_limits
 from tests.support.streams import payload
 
 pytestmark = pytest.mark.fastpath_only
@@ -41,17 +43,28 @@ async def services(tmp_path):
         yield services
 
 
-@pytest.fixture(params=["here", "elsewhere"], autouse=True)
+@pytest.fixture(params=["here", "elsewhere", "over TLS"], autouse=True)
 def client(request, monkeypatch):
-    """Where the client seems to be: bytes are copied for one here, and handed over by the kernel for others."""
+    """Where the client seems to be: bytes are copied for one here, handed over by the kernel, or encrypted."""
     monkeypatch.setattr(sending, "is_local", lambda _peer: request.param == "here")
     return request.param
 
 
 @pytest.fixture
+def wire(client, tmp_path_factory):
+    """Return the options of a server for this client."""
+    return over_tls(tmp_path_factory.mktemp("certificates")) if client == "over TLS" else {}
+
+
+@pytest.fixture
+def guarded(guarded, wire):
+    return partial(guarded, **wire)
+
+
+@pytest.fixture
 def system_call(client):
     """Return the method that sends bytes to this client."""
-    return "preadv" if client == "here" else "sendfile"
+    return "sendfile" if client == "elsewhere" else "preadv"
 
 
 @pytest.fixture
@@ -95,7 +108,7 @@ async def test_requests_that_follow_at_once_are_answered_in_order(guarded):
     writer.close()
 
 
-async def test_socket_is_lent_after_buffered_data_has_reached_the_kernel():
+async def test_socket_is_lent_after_buffered_data_has_reached_the_kernel(wire):
     async def write_and_lend(request):
         response = web.StreamResponse(headers={"Content-Length": str(len(CONTENT) + 3)})
         await response.prepare(request)
@@ -104,12 +117,16 @@ async def test_socket_is_lent_after_buffered_data_has_reached_the_kernel():
         async with request.protocol.lend_output() as descriptor:
             assert request.transport.get_write_buffer_size() == 0
             await writable(descriptor)
-            assert os.write(descriptor, b"end") == 3
+            if session := session_of(request.transport):
+                session.keep(memoryview(b"end"))
+                session.send(descriptor)
+            else:
+                assert os.write(descriptor, b"end") == 3
         return response
 
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", write_and_lend)
-    async with run_guarded(app, Settings()) as server:
+    async with run_guarded(app, Settings(), **wire) as server:
         reader, writer = await server.connect()
         writer.write(GET)
         assert await answer(reader) == (200, CONTENT + b"end")
@@ -191,7 +208,7 @@ async def test_event_loop_runs_while_a_blob_is_sent(guarded, monkeypatch, system
 
 
 @pytest.mark.parametrize("leave", ["close", "reset"])
-async def test_client_that_disconnects_is_noticed(services, turns, caplog, leave):
+async def test_client_that_disconnects_is_noticed(services, turns, caplog, wire, leave):
     caplog.set_level("INFO")
     requests = []
     app = open_app(services, Settings())
@@ -200,7 +217,7 @@ async def test_client_that_disconnects_is_noticed(services, turns, caplog, leave
         requests.append(request)
 
     app.on_response_prepare.append(note)
-    async with run_guarded(app, Settings()) as server:
+    async with run_guarded(app, Settings(), **wire) as server:
         reader, writer = await server.connect()
         writer.write(GET)
         await reader.readexactly(1_000_000)

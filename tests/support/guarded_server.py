@@ -5,14 +5,17 @@ import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
-from config.settings import LimitSettings, Settings
+from config.settings import LimitSettings, Settings, TlsSettings
 from entrypoints.http.connection.accepting import ChooseContext
 from entrypoints.http.connection.listener import Listener, open_socket
 from entrypoints.http.connection.runner import create_runner
+from entrypoints.http.connection.tls import build_context
+from tests.support.certificates import Authority
 
 READ_TIMEOUT_SECONDS = 10
 
@@ -23,11 +26,14 @@ class GuardedServer:
 
     listener: Listener
     port: int
+    client_context: ssl.SSLContext | None = None
+    """Context of clients that give none."""
     opened: list[asyncio.StreamWriter] = field(default_factory=list)
     """The connections of clients, which are closed with the server."""
 
     async def connect(self, context: ssl.SSLContext | None = None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Open a connection, over TLS if a context is given."""
+        context = context or self.client_context
         name = "localhost" if context else None
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port, ssl=context, server_hostname=name)
         self.opened.append(writer)
@@ -54,12 +60,21 @@ def with_limits(**limits: Any) -> Settings:
     return replace(Settings(), http=replace(http, limits=replace(LimitSettings(), **limits)))
 
 
+def over_tls(folder: Path) -> dict[str, ssl.SSLContext]:
+    """Return the options of `run_guarded` for a server and clients that use TLS."""
+    authority = Authority(folder)
+    pair = authority.issue("server")
+    settings = TlsSettings(certificate=str(pair.certificate), key=str(pair.key))
+    return {"context": build_context(settings), "client_context": pair.trusting_context()}
+
+
 @asynccontextmanager
 async def run_guarded(
     app: web.Application,
     settings: Settings,
     *,
     context: ssl.SSLContext | None = None,
+    client_context: ssl.SSLContext | None = None,
     choose_context: ChooseContext | None = None,
 ) -> AsyncIterator[GuardedServer]:
     """Serve an application on a free port of 127.0.0.1."""
@@ -74,9 +89,10 @@ async def run_guarded(
         new_connection=runner.new_connection,
         make_room=runner.close_idle,
         choose_context=choose_context,
+        begin=runner.begin_tls,
     )
     await listener.start()
-    server = GuardedServer(listener, sock.getsockname()[1])
+    server = GuardedServer(listener, sock.getsockname()[1], client_context)
     try:
         yield server
     finally:

@@ -26,7 +26,7 @@ _SOON_SECONDS: Final = 0.02
 """Pause after idle connections were closed, so that the event loop can close their sockets."""
 _LATER_SECONDS: Final = 1.0
 """Pause if there was no idle connection to close."""
-_PLAIN_HTTP: Final = (
+PLAIN_HTTP: Final = (
     b"HTTP/1.0 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n"
     b"Client sent an HTTP request to an HTTPS server.\n"
 )
@@ -45,6 +45,12 @@ ChooseContext = Callable[[socket.socket], Awaitable[ssl.SSLContext | None]]
 
 Reads nothing for good.
 """
+BeginTls = Callable[[socket.socket, Callable[[], asyncio.BaseProtocol], ssl.SSLContext, float | None], Awaitable[None]]
+"""Begins TLS on an accepted socket, with a function that creates the protocol of the connection, the context, and the
+timeout of the handshake (None means asyncio's default). A client that uses plain HTTP gets `PLAIN_HTTP`.
+
+Raises `OSError` if the handshake failed before it returned.
+"""
 
 
 def raise_descriptor_limit() -> None:
@@ -62,6 +68,26 @@ class _Ending(asyncio.Protocol):
         transport.close()
 
 
+async def begin_tls(
+    sock: socket.socket,
+    server: Callable[[], asyncio.BaseProtocol],
+    context: ssl.SSLContext,
+    handshake_seconds: float | None,
+) -> None:
+    """Serve an accepted socket with asyncio's own TLS (see `BeginTls`)."""
+    # asyncio closes the socket when the handshake fails; the duplicate is still open for the answer.
+    with sock.dup() as plain:
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                server, sock, ssl=context, ssl_handshake_timeout=handshake_seconds
+            )
+        except ssl.SSLError as error:
+            if error.reason == "HTTP_REQUEST":
+                plain.send(PLAIN_HTTP)
+                plain.shutdown(socket.SHUT_RDWR)
+            raise
+
+
 class Acceptor:
     """Accepts the connections of one socket.
 
@@ -73,6 +99,7 @@ class Acceptor:
         choose_context: returns the context of a connection that ends after its handshake, by the data that has
             arrived; None means `context`.
         make_room: closes some idle connections and returns their number.
+        begin: begins TLS on a connection.
     """
 
     def __init__(
@@ -84,6 +111,7 @@ class Acceptor:
         handshake_seconds: float | None,
         choose_context: ChooseContext | None = None,
         make_room: Callable[[], int],
+        begin: BeginTls = begin_tls,
     ) -> None:
         self.context = context
         self._sock = sock
@@ -91,6 +119,7 @@ class Acceptor:
         self._handshake_seconds = handshake_seconds
         self._choose_context = choose_context
         self._close_idle = make_room
+        self._begin_on = begin
         self._loop = asyncio.get_running_loop()
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         self._limit = limit
@@ -154,17 +183,7 @@ class Acceptor:
             if chosen is not None:
                 # No request may arrive on it: the context asks for no client certificate.
                 context, server = chosen, _Ending
-        # asyncio closes the socket when the handshake fails; the duplicate is still open for the answer.
-        with connection.dup() as plain:
-            try:
-                await self._loop.connect_accepted_socket(
-                    server, connection, ssl=context, ssl_handshake_timeout=self._handshake_seconds
-                )
-            except ssl.SSLError as error:
-                if error.reason == "HTTP_REQUEST":
-                    plain.send(_PLAIN_HTTP)
-                    plain.shutdown(socket.SHUT_RDWR)
-                raise
+        await self._begin_on(connection, server, context, self._handshake_seconds)
 
     def _make_room(self) -> None:
         """Close idle connections, and pause accepting until their descriptors are free."""

@@ -16,7 +16,7 @@ from typing_extensions import override
 
 from config.errors import ConfigError
 from config.settings import HttpNetwork, HttpSettings
-from entrypoints.http.connection.accepting import Acceptor, ChooseContext
+from entrypoints.http.connection.accepting import Acceptor, BeginTls, ChooseContext, begin_tls
 
 BACKLOG: Final = 1024
 _TURNS_TO_BEGIN: Final = 2
@@ -145,6 +145,7 @@ class Listener(web.BaseSite):
         new_connection: Callable[[], asyncio.BaseProtocol] | None = None,
         make_room: Callable[[], int] = lambda: 0,
         choose_context: ChooseContext | None = None,
+        begin: BeginTls = begin_tls,
     ) -> None:
         """Create the server; it does not listen yet.
 
@@ -156,6 +157,7 @@ class Listener(web.BaseSite):
             new_connection: returns the protocol for a connection; None means `runner.server`.
             make_room: closes some idle connections when descriptors are scarce, and returns their number.
             choose_context: see `Acceptor`.
+            begin: see `Acceptor`.
         """
         super().__init__(runner, ssl_context=context, backlog=BACKLOG)
         self._sock = sock
@@ -168,6 +170,7 @@ class Listener(web.BaseSite):
             handshake_seconds=handshake_seconds or None,
             make_room=make_room,
             choose_context=choose_context,
+            begin=begin,
         )
 
     @property

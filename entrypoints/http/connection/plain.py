@@ -8,7 +8,7 @@ from aiohttp import web
 from typing_extensions import override
 
 from config.settings import LimitSettings
-from entrypoints.http.connection.accepting import BUSY
+from entrypoints.http.connection.accepting import BUSY, BeginTls, begin_tls
 from entrypoints.http.connection.access_log import AccessLogger
 from entrypoints.http.connection.streaming import READ_BUFFER_BYTES
 from entrypoints.http.draining import CUT_SECONDS
@@ -23,6 +23,8 @@ class PlainRunner(web.AppRunner):
 
     A head may take `http.limits.keepalivetimeout`, and a request that cannot be parsed gets aiohttp's own response.
     """
+
+    begin_tls: BeginTls = staticmethod(begin_tls)
 
     def __init__(self, app: web.Application, limits: LimitSettings) -> None:
         url_bytes, header_bytes = limits.url_bytes, limits.header_bytes

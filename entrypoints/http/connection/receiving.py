@@ -8,8 +8,11 @@ figures.
 import os
 import select
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Final
+
+from entrypoints.http.connection.tls_session import TlsSession
 
 DIRECT_BYTES_MIN: Final = 1024 * 1024
 """Minimum size; for smaller bodies the thread costs more than it saves."""
@@ -30,9 +33,10 @@ class SocketReceiver:
     Args:
         descriptor: descriptor of a non-blocking socket.
         left: bytes still to come, at least 1.
+        session: decrypts the bytes; None without TLS.
     """
 
-    def __init__(self, descriptor: int, left: int) -> None:
+    def __init__(self, descriptor: int, left: int, session: TlsSession | None = None) -> None:
         self.left = left
         self.is_idle = False
         """Whether the last turn ended because no data arrived."""
@@ -40,7 +44,7 @@ class SocketReceiver:
         """Whether the connection ended before the body did."""
         self.waited_seconds = 0.0
         """Total time that threads have waited for data."""
-        self._descriptor = descriptor
+        self._read: Callable[[memoryview], int] = partial(session.receive_into if session else _read_into, descriptor)
         self._buffer = memoryview(bytearray(min(_PIECE_BYTES, left)))
         self._may_wait_until = 0.0
         self._poll = select.poll()
@@ -66,7 +70,7 @@ class SocketReceiver:
         filled = 0
         while filled < len(space) and not self.has_ended:
             try:
-                count = os.readv(self._descriptor, [space[filled:]])
+                count = self._read(space[filled:])
             except BlockingIOError:
                 if filled < _PIECE_BYTES_MIN and self._arrives():
                     continue
@@ -86,3 +90,7 @@ class SocketReceiver:
         is_there = bool(self._poll.poll(_PATIENCE_MS))
         self.waited_seconds += time.monotonic() - began
         return is_there
+
+
+def _read_into(descriptor: int, space: memoryview) -> int:
+    return os.readv(descriptor, [space])

@@ -1,18 +1,18 @@
 """Sends blobs to clients.
 
 A small blob is sent together with its head: one `open`, one read from memory, one `send`. For a large blob, a thread
-lets the kernel copy the file to the socket, or copies it itself for a client on this machine. The event loop could do
-this without a thread switch, but `sendfile` continues while the client keeps up and also waits for the disk, which
-would block all other requests: `tests.benchmarks.latency_under_pulls` has the figures. A large blob that arrives from a
-store over a socket passes through a pipe (`piping`).
+lets the kernel copy the file to the socket, copies it itself for a client on this machine, or encrypts it. The event
+loop could do this without a thread switch, but `sendfile` continues while the client keeps up and also waits for the
+disk, which would block all other requests: `tests.benchmarks.latency_under_pulls` has the figures. A large blob that
+arrives from a store over a socket passes through a pipe (`piping`), but not over TLS.
 """
 
 import asyncio
 import os
 import secrets
 import select
-import threading
 from collections.abc import AsyncIterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from aiohttp import web
@@ -24,6 +24,8 @@ from core.errors import StorageUnavailableError
 from core.ports.blob_storage import BlobReader
 from entrypoints.http.connection.piping import open_pipe, send_through_pipe
 from entrypoints.http.connection.socket_access import SocketLender, writable
+from entrypoints.http.connection.tls_session import PIECE_BYTES, TlsSession, buffer_of_thread
+from entrypoints.http.connection.tls_transport import is_lendable, session_of
 
 _AT_ONCE_BYTES_MAX: Final = 256 * 1024
 """Amount that takes about as long to copy as a thread switch."""
@@ -41,10 +43,6 @@ _PATIENCE_MS: Final = 1
 """Time that a thread waits for room; after that the event loop waits, without occupying a thread."""
 _WAITS_MAX: Final = 8
 """Maximum number of such waits in one turn."""
-
-
-_of_thread = threading.local()
-"""Holds the buffer of each thread."""
 
 
 async def send_blob(request: web.BaseRequest, response: web.StreamResponse, reader: BlobReader) -> None:
@@ -126,10 +124,15 @@ async def _send_large(request: web.BaseRequest, response: web.StreamResponse, re
     if writer is None or transport is None:
         raise ConnectionResetError("the connection was closed before the response")
     is_plain = transport.get_extra_info("sslcontext") is None
-    if reader.offload is not None and is_plain and isinstance(protocol, SocketLender):
+    if reader.offload is not None and is_lendable(transport) and isinstance(protocol, SocketLender):
         writer.send_headers()
         async with protocol.lend_output() as descriptor:
-            sender = FileSender(reader, descriptor, is_local=is_local(transport.get_extra_info("peername")))
+            sender = FileSender(
+                reader,
+                descriptor,
+                is_local=is_local(transport.get_extra_info("peername")),
+                session=session_of(transport),
+            )
             await _send_file(writer, sender, descriptor, reader.offload)
     elif reader.fill_pipe is not None and is_plain and isinstance(protocol, SocketLender) and (pipe := open_pipe()):
         writer.send_headers()
@@ -165,9 +168,12 @@ class FileSender:
         is_local: whether the client (or the proxy) is on this machine. There is no network card to fetch the pages
             then, and passing single pages between two processors takes longer than copying: see `tests.benchmarks`,
             `256 MiB pull, 1 connection`.
+        session: encrypts the content; None without TLS.
     """
 
-    def __init__(self, reader: BlobReader, descriptor: int, *, is_local: bool = False) -> None:
+    def __init__(
+        self, reader: BlobReader, descriptor: int, *, is_local: bool = False, session: TlsSession | None = None
+    ) -> None:
         if reader.file is None:
             raise ValueError("the content is not in a file")
         self.left = reader.length
@@ -177,6 +183,10 @@ class FileSender:
         self._file = reader.file.fileno()
         self._offset = reader.offset
         self._send = self._copy if is_local else self._hand_over
+        if session is not None:
+            self._send = partial(self._encrypt, session)
+        self._encrypted = 0
+        """Bytes of the content that the session keeps as records, until all of these are sent."""
         self._copied = memoryview(b"")
         self._is_stopped = False
 
@@ -222,10 +232,20 @@ class FileSender:
 
     def _copy(self, wanted: int) -> int:
         if not self._copied:
-            space = _buffer()[:wanted]
+            space = buffer_of_thread()[: min(wanted, _COPIED_BYTES)]
             self._copied = space[: os.preadv(self._file, [space], self._offset)]
         sent = os.write(self._descriptor, self._copied) if self._copied else 0
         self._copied = self._copied[sent:]
+        self._offset += sent
+        return sent
+
+    def _encrypt(self, session: TlsSession, wanted: int) -> int:
+        if not self._encrypted:
+            space = buffer_of_thread()[: min(wanted, PIECE_BYTES)]
+            self._encrypted = os.preadv(self._file, [space], self._offset)
+            session.keep(space[: self._encrypted])
+        session.send(self._descriptor)
+        sent, self._encrypted = self._encrypted, 0
         self._offset += sent
         return sent
 
@@ -233,14 +253,6 @@ class FileSender:
         poll = select.poll()
         poll.register(self._descriptor, select.POLLOUT)
         return bool(poll.poll(_PATIENCE_MS))
-
-
-def _buffer() -> memoryview:
-    """Return the buffer of this thread."""
-    if not hasattr(_of_thread, "buffer"):
-        _of_thread.buffer = memoryview(bytearray(_COPIED_BYTES))
-    buffer: memoryview = _of_thread.buffer
-    return buffer
 
 
 def is_local(peer: object) -> bool:

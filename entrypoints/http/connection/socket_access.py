@@ -1,4 +1,7 @@
-"""Socket access for threads, to read the rest of a request body or to write a response body."""
+"""Socket access for threads, to read the rest of a request body or to write a response body.
+
+Over TLS, a thread uses the session of the connection together with the descriptor (`session_of`).
+"""
 
 import asyncio
 import os
@@ -20,7 +23,7 @@ class SocketLender(Protocol):
         """
 
     def can_lend(self, payload: StreamReader) -> bool:
-        """Return whether the bytes on the wire are those of the body (no TLS), and some are still to come."""
+        """Return whether the socket, with the session, yields the bytes of the body, and some are still to come."""
 
     def lend(self, payload: StreamReader) -> AbstractContextManager[int]:
         """Lend a descriptor, which has no other reader, for a block that reads exactly the rest of the body.

@@ -14,6 +14,7 @@ from core.content_source import ContentSource
 from core.errors import BlobTooLargeError, ManifestTooLargeError
 from entrypoints.http.connection.receiving import DIRECT_BYTES_MIN, SocketReceiver
 from entrypoints.http.connection.socket_access import SocketLender, readable
+from entrypoints.http.connection.tls_transport import session_of
 from entrypoints.http.keys import BODY_LIMITS
 
 T = TypeVar("T")
@@ -89,6 +90,7 @@ class RequestBody(ContentSource):
     def __init__(self, request: web.BaseRequest, *, offset: int = 0) -> None:
         self._content = request.content
         self._protocol = request.protocol
+        self._session = session_of(request.transport) if request.transport else None
         self._left = request.content_length
         self._offset = offset
         self._limits = request.get(BODY_LIMITS, NO_LIMITS)
@@ -128,7 +130,7 @@ class RequestBody(ContentSource):
             self._count(sum(map(len, arrived)))
             if descriptor is None or not self._left:
                 return
-            receiver = SocketReceiver(descriptor, self._left)
+            receiver = SocketReceiver(descriptor, self._left, self._session)
             while receiver.left:
                 left, waited_seconds = receiver.left, receiver.waited_seconds
                 yield receiver.turn(await make_room())

@@ -32,8 +32,8 @@ from entrypoints.http.connection.fastpath.framing import (
     queue_bytes,
 )
 from entrypoints.http.connection.fastpath.routing_bypass import bypass_routing
-from entrypoints.http.connection.socket_access import duplicate
 from entrypoints.http.connection.streaming import ClientGoneError
+from entrypoints.http.connection.tls_transport import is_lendable, lend_socket
 from entrypoints.http.errors import envelope, render, respond
 from entrypoints.http.request_names import REQUEST_ID_HEADER, name_request, new_request_id
 from entrypoints.http.runtime_flags import DEFAULT_HEADERS
@@ -192,7 +192,7 @@ class GuardedProtocol(RequestHandler):
             self._parser.set_upgraded(False)
 
     def can_lend(self, payload: StreamReader) -> bool:
-        """Return whether `lend` works: the bytes on the wire are those of the body, and the body is not complete."""
+        """Return whether `lend` works, and the body is not complete."""
         transport = self.transport
         return (
             transport is not None
@@ -200,8 +200,7 @@ class GuardedProtocol(RequestHandler):
             # aiohttp would not parse the part of the body that it holds back.
             and not self._close
             and not self._force_close
-            and transport.get_extra_info("sslcontext") is None
-            and transport.get_extra_info("socket") is not None
+            and is_lendable(transport)
             and not payload.is_eof()
         )
 
@@ -217,7 +216,7 @@ class GuardedProtocol(RequestHandler):
             raise ClientGoneError("the connection was closed before the rest of the body was read")
         self.transport.pause_reading()
         try:
-            with duplicate(self.transport.get_extra_info("socket").fileno()) as descriptor:
+            with lend_socket(self.transport) as descriptor:
                 yield descriptor
         except BaseException:
             # The thread consumed bytes that the parser still expects, so the parser would read the next request as
@@ -240,7 +239,7 @@ class GuardedProtocol(RequestHandler):
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the connection was closed before the response")
         transport.set_write_buffer_limits()
-        with duplicate(transport.get_extra_info("socket").fileno()) as descriptor:
+        with lend_socket(transport) as descriptor:
             yield descriptor
 
     def _new_parser(self) -> HttpRequestParser:

@@ -3,12 +3,16 @@
 from aiohttp import web
 from typing_extensions import override
 
+from entrypoints.http.connection.accepting import BeginTls
 from entrypoints.http.connection.fastpath.protocol import GuardedServer
 from entrypoints.http.connection.plain import PlainRunner
+from entrypoints.http.connection.tls_transport import begin_lendable_tls
 
 
 class GuardedRunner(PlainRunner):
     """Runs the application on guarded connections."""
+
+    begin_tls: BeginTls = staticmethod(begin_lendable_tls)
 
     @override
     def new_connection(self) -> web.RequestHandler:
