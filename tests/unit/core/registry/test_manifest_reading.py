@@ -177,3 +177,8 @@ async def test_last_targets_are_bounded(replicas: Replicas, monkeypatch: pytest.
     assert replicas.storage.most_running == 1
     await replicas.pull()
     assert replicas.storage.most_running == 2
+
+
+async def test_digest_resolves_to_itself():
+    digest = Digest.of(b"content")
+    assert await CoreServices().manifests.resolve(RepositoryName("a"), digest) == digest
