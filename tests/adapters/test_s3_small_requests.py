@@ -1,6 +1,7 @@
 """Connections for small requests: answers in every framing, broken answers, limits of time and size."""
 
 import asyncio
+import gc
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -234,6 +235,22 @@ async def test_cancelled_request_closes_its_connection(store: Store) -> None:
             await asyncio.wait_for(ask(connections), 0.05)
         assert (await ask(connections)).content == b"link"
     assert store.connections == 2
+
+
+@pytest.mark.parametrize("steps", range(12))
+async def test_request_cancelled_while_its_connection_opens_leaves_no_socket(store: Store, steps: int) -> None:
+    """A socket that is left to the garbage collector is a warning, which fails the test."""
+    async with connected(store) as connections:
+        task = asyncio.create_task(ask(connections))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        for _ in range(5):
+            await asyncio.sleep(0)
+        del task
+        gc.collect()
 
 
 async def test_request_cancelled_after_its_answer_leaves_the_next_one_alone(store: Store) -> None:

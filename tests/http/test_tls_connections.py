@@ -1,6 +1,7 @@
 """TLS connections as clients see them: the handshake, its failures, and the end of a connection."""
 
 import asyncio
+import gc
 import socket
 import ssl
 import struct
@@ -163,6 +164,27 @@ async def test_client_that_leaves_during_the_handshake_harms_no_other(guarded, w
             if linger:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
     assert b"200 OK" in await server.exchange(LAST)
+
+
+async def test_client_that_leaves_at_the_end_of_the_handshake_is_no_error(guarded, wire, caplog):
+    """The server's next write fails, before the protocol of the connection exists."""
+    server = await guarded(**wire)
+    async with Client(server.port, wire["client_context"]) as client:
+        with pytest.raises(ssl.SSLWantReadError):
+            client.session.do_handshake()
+        client.writer.write(client.outgoing.read())
+        while True:
+            client.incoming.write(await asyncio.wait_for(client.reader.read(65536), 10))
+            with suppress(ssl.SSLWantReadError):
+                client.session.do_handshake()
+                break
+        sock = client.writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.writer.write(client.outgoing.read())
+        client.writer.transport.abort()
+    assert b"200 OK" in await server.exchange(LAST)
+    gc.collect()
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 @pytest.mark.fastpath_only

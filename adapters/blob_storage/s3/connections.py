@@ -1,6 +1,7 @@
 """The connections over which small requests reach the store's own endpoint."""
 
 import asyncio
+from ipaddress import ip_address
 from ssl import SSLContext
 from typing import Final
 from urllib.parse import urlsplit
@@ -29,6 +30,9 @@ class SmallConnections:
         parts = urlsplit(url)
         self._host = parts.hostname or ""
         self._port = parts.port or _DEFAULT_PORTS[parts.scheme]
+        # A race of addresses that is cancelled may leave a socket to the garbage collector (CPython 3.11); one address
+        # needs no race.
+        self._race_delay = None if _is_address(self._host) else _HAPPY_EYEBALLS_SECONDS
         self._context = context
         self._limit = limit
         self._connect_seconds = connect_seconds
@@ -67,7 +71,7 @@ class SmallConnections:
                     self._host,
                     self._port,
                     ssl=self._context,
-                    happy_eyeballs_delay=_HAPPY_EYEBALLS_SECONDS,
+                    happy_eyeballs_delay=self._race_delay,
                 )
         finally:
             self._opening -= 1
@@ -94,3 +98,11 @@ class SmallConnections:
             connection.abort()
         if self._open:
             await self._closed.wait()
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True

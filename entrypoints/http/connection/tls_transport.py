@@ -116,6 +116,10 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
     def _begin(self) -> None:
         self._timer.cancel()
         self._flush()
+        if self._socket.is_closing():
+            # The client has gone, and a protocol would get to know that before it has started.
+            self._is_closing = True
+            return
         protocol = self._server()
         if not isinstance(protocol, asyncio.Protocol):
             raise TypeError("the protocol of a connection receives bytes")
