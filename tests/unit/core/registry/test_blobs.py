@@ -9,8 +9,10 @@ from adapters.descriptor_cache.memory import HintCache, InMemoryDescriptorCache
 from adapters.redirection.base_url import BaseUrlRedirector
 from core.errors import BlobUnknownError, ContentDamagedError, RangeInvalidError
 from core.model.digest import Digest
+from core.model.events import Actor
 from core.model.media_types import OCI_MANIFEST
 from core.model.names import RepositoryName
+from core.ports.redirection import Redirector
 from core.registry.blobs import SHARED_BYTES_MAX, BlobService
 from core.store import layout
 from tests.support.content import image_manifest
@@ -115,6 +117,19 @@ async def test_store_without_urls_is_not_asked_for_a_link():
     storage.count()
     assert await services.blobs.redirect_url(NAME, blob) is None
     assert storage.count() == 0
+
+
+class StayingRedirector(Redirector):
+    """A redirector that leaves each client at the registry, as one for the clients of a network does."""
+
+    @override
+    async def url(self, key: str, *, by: Actor) -> str | None:
+        return None
+
+
+async def test_redirector_without_a_url_leaves_the_client_at_the_registry(services, blob):
+    blobs = BlobService(replace(services.blob_parts, redirector=StayingRedirector()))
+    assert await blobs.redirect_url(NAME, blob) is None
 
 
 async def test_redirector_names_the_url_in_place_of_the_storage(services, blob):
