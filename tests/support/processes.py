@@ -168,10 +168,26 @@ class ServerProcess:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait(STOP_TIMEOUT_SECONDS)
+        # A killed worker keeps the port until it has ended, which takes a while on a loaded machine.
+        deadline = time.monotonic() + STOP_TIMEOUT_SECONDS
+        while _runs_any_of(self._process.pid):
+            if time.monotonic() > deadline:
+                raise ServerError(f"a process of the group {self._process.pid} still runs")
+            time.sleep(0.01)
 
     def log(self) -> str:
         """Return everything that the server has printed so far, over all its runs."""
         return self._log_path.read_text(errors="replace") if self._log_path.exists() else ""
+
+
+def _runs_any_of(group: int) -> bool:
+    """Return whether a process of a group runs; one that only waits for its parent has closed its files."""
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, _, process_group = status.read_text().rpartition(")")[2].split()[:3]
+            if int(process_group) == group and state not in "ZX":
+                return True
+    return False
 
 
 class RegistryServer(ServerProcess):

@@ -29,7 +29,7 @@ class Costs:
     redirect: float
     """A blob answered by a redirect, of which the process remembers the descriptor."""
     stream: float
-    """One MiB of a blob, read from an S3 store and sent on."""
+    """One MiB of a blob, read from an S3 store and sent on, by the way that also serves TLS."""
     tls: float
     """The encryption of one MiB."""
     connection: float
@@ -88,8 +88,8 @@ def measured_costs() -> Costs:
     return Costs(
         tag=_cell(stored, "manifest by tag, 1 connection | requests/s", 3),
         digest=_cell(stored, "manifest by digest, 1 connection | requests/s", 3),
-        redirect=_cell(stored, "blob answered 307 (redirects on) | requests/s", 3),
-        stream=_cell(stored, "64 MiB pull, 1 connection | MiB/s", 3) / 64,
+        redirect=_cell(stored, "blob answered 307 | requests/s", 3),
+        stream=_cell(stored, "64 MiB pull, 1 connection, CPU ms", 0) / 64,
         tls=(_cell(over_tls, "server CPU for each, 4 connections, ms", 0) - plain) / 256,
         connection=_cell(over_tls, "new TLS connection, CPU ms", 0),
     )
