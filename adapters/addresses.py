@@ -1,6 +1,7 @@
-"""Checks of addresses that operators configure; each returns the problem with a text, or None."""
+"""Checks of addresses that operators configure."""
 
 import re
+from ipaddress import ip_address
 from typing import Final
 
 from yarl import URL
@@ -42,3 +43,12 @@ def host_of(address: str) -> str:
         return address[1:].partition("]")[0]
     host, colon, _ = address.partition(":")
     return host if address.count(":") == 1 and colon else address
+
+
+def is_ip_address(host: str) -> bool:
+    """Whether a host is an address of IPv4 or IPv6, without brackets, and not a name."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True

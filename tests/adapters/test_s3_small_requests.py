@@ -164,6 +164,7 @@ async def test_content_may_end_with_the_connection(store: Store) -> None:
         CHUNKED + b"4\r\nlinks\r\n0\r\n\r\n",
         CHUNKED + b"65\r\n" + b"x" * 101 + b"\r\n0\r\n\r\n",
         CHUNKED + b"1;" + b"x" * 2_000,
+        b"HTTP/1.1 103 Early Hints\r\nLink: <a>\r\n\r\n" * 2_000,
         CHUNKED + b"0\r\nX: " + b"x" * HEAD_BYTES_MAX,
         b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 101,
     ],
@@ -175,6 +176,13 @@ async def test_answer_that_is_not_http_or_too_long_is_an_error(store: Store, ans
             await ask(connections)
         assert (await ask(connections)).content == b"link"
     assert store.connections == 2
+
+
+async def test_long_lines_before_small_chunks_are_an_error(store: Store) -> None:
+    store.answers = [CHUNKED + (b"1;" + b"x" * 1_000 + b"\r\ny\r\n") * 1_000, OK]
+    async with connected(store) as connections:
+        with pytest.raises(OSError, match="the lines before the chunks are too long"):
+            await ask(connections, bytes_max=1_000)
 
 
 @pytest.mark.parametrize("answer", [b"HTTP/1.1 200", OK[:-1], CHUNKED + b"4\r\nlink\r\n"])

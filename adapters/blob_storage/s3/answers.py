@@ -43,7 +43,7 @@ class SmallRequest:
 class AnswerReader:
     """Reads one answer from the bytes of a connection."""
 
-    __slots__ = ("_at", "_chunks", "_data", "_end", "_headers", "_size", "_status", "keeps_alive")
+    __slots__ = ("_at", "_chunks", "_data", "_end", "_headers", "_status", "keeps_alive")
 
     def __init__(self) -> None:
         self._data: bytes | bytearray = b""
@@ -53,9 +53,8 @@ class AnswerReader:
         self._headers: dict[str, str] = {}
         self._end = -1
         """Where the content ends; -1 if the end of the connection or of the chunks marks it."""
-        self._chunks: list[bytes] | None = None
-        self._size = 0
-        """The size of the chunks so far."""
+        self._chunks: bytearray | None = None
+        """The content of the chunks so far."""
         self.keeps_alive = False
 
     @property
@@ -118,6 +117,8 @@ class AnswerReader:
         if status < 200:  # noqa: PLR2004 - RFC 9110, 15.2
             if status == 101:  # noqa: PLR2004 - RFC 9110, 15.2.2
                 raise ValueError("the store switches protocols")
+            if self._at > HEAD_BYTES_MAX:
+                raise ValueError("the interim answers are too long")
             return True
         self._status, self._headers = status, _headers(lines)
         connection = self._headers.get("connection", "").lower()
@@ -132,7 +133,7 @@ class AnswerReader:
         if "transfer-encoding" in headers:
             if headers["transfer-encoding"].lower() != "chunked":
                 raise ValueError("unknown transfer encoding")
-            self._chunks = []
+            self._chunks = bytearray()
         elif (length := headers.get("content-length")) is None:
             self.keeps_alive = False
         else:
@@ -146,22 +147,22 @@ class AnswerReader:
             self._end = self._at + int(length)
         return None
 
-    def _read_chunks(self, chunks: list[bytes], bytes_max: int) -> SmallAnswer | None:
+    def _read_chunks(self, chunks: bytearray, bytes_max: int) -> SmallAnswer | None:
+        if len(self._data) > 2 * bytes_max + 2 * HEAD_BYTES_MAX:
+            raise ValueError("the lines before the chunks are too long")
         while (end := self._end_of_chunk_line()) >= 0:
             size = _chunk_size(bytes(self._data[self._at : end]))
             if not size:
-                return self._read_trailer(end, b"".join(chunks))
-            self._size += size
-            if self._size > bytes_max:
+                return self._read_trailer(end, bytes(chunks))
+            if len(chunks) + size > bytes_max:
                 raise ValueError("the content is too long")
             start = end + len(_END_OF_LINE)
             after = start + size + len(_END_OF_LINE)
             if len(self._data) < after:
-                self._size -= size
                 return None
             if self._data[start + size : after] != _END_OF_LINE:
                 raise ValueError("a chunk has another size")
-            chunks.append(bytes(self._data[start : start + size]))
+            chunks += self._data[start : start + size]
             self._at = after
         return None
 

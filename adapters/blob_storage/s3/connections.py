@@ -1,11 +1,11 @@
 """The connections over which small requests reach the store's own endpoint."""
 
 import asyncio
-from ipaddress import ip_address
 from ssl import SSLContext
 from typing import Final
 from urllib.parse import urlsplit
 
+from adapters.addresses import is_ip_address
 from adapters.blob_storage.s3.answers import SmallAnswer, SmallRequest
 from adapters.blob_storage.s3.connection import StaleConnectionError, StoreConnection
 
@@ -32,7 +32,7 @@ class SmallConnections:
         self._port = parts.port or _DEFAULT_PORTS[parts.scheme]
         # A race of addresses that is cancelled may leave a socket to the garbage collector (CPython 3.11); one address
         # needs no race.
-        self._race_delay = None if _is_address(self._host) else _HAPPY_EYEBALLS_SECONDS
+        self._race_delay = None if is_ip_address(self._host) else _HAPPY_EYEBALLS_SECONDS
         self._context = context
         self._limit = limit
         self._connect_seconds = connect_seconds
@@ -98,11 +98,3 @@ class SmallConnections:
             connection.abort()
         if self._open:
             await self._closed.wait()
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True

@@ -6,10 +6,11 @@ the configuration lists it. It never goes unencrypted to the token server of a r
 """
 
 from collections.abc import Collection
-from ipaddress import ip_address
 from typing import Final
 
 from yarl import URL
+
+from adapters.addresses import is_ip_address
 
 _GENERIC_LABELS: Final = frozenset({"ac", "co", "com", "edu", "go", "gob", "gov", "mil", "ne", "net", "or", "org"})
 """Second labels under which countries register domains: `example.co.uk`."""
@@ -47,7 +48,7 @@ def _host(url: URL) -> str:
 def _registrable_domain(host: str) -> str | None:
     """Return the domain that one owner registered, or None for an address, a local name or a shared domain."""
     labels = host.split(".")
-    if _is_address(host) or len(labels) < 2 or any(_is_in(host, shared) for shared in _SHARED_DOMAINS):  # noqa: PLR2004
+    if is_ip_address(host) or len(labels) < 2 or any(_is_in(host, shared) for shared in _SHARED_DOMAINS):  # noqa: PLR2004
         return None
     is_generic = len(labels[-1]) == _COUNTRY_LENGTH and labels[-2] in _GENERIC_LABELS
     length = 3 if is_generic else 2
@@ -56,11 +57,3 @@ def _registrable_domain(host: str) -> str | None:
 
 def _is_in(host: str, domain: str) -> bool:
     return host == domain or host.endswith(f".{domain}")
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True

@@ -245,7 +245,7 @@ class TlsTransport(asyncio.Transport, asyncio.Protocol):
 
     @override
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        raise NotImplementedError
+        raise NotImplementedError("a connection keeps its protocol")
 
     @override
     def get_protocol(self) -> asyncio.BaseProtocol:
