@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
@@ -23,8 +24,13 @@ _RETRY_SECONDS: Final = 60
 _TEXT_LENGTH_MAX: Final = 300
 _NOT_ALLOWED: Final = 405
 _TOO_LARGE: Final = 413
+_NOT_SATISFIABLE: Final = 416
 _TOO_MANY: Final = 429
 _SERVER_ERROR: Final = 500
+
+
+class UploadLostError(DeniedError):
+    """The registry does not know an upload, or does not continue it at the offset that it confirmed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +73,19 @@ def _refusal(answer: Answer, text: str) -> RegistryError:
     missing = [error for error in answer.errors if error.get("code") in {"MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"}]
     if missing:
         return ManifestBlobUnknownError([str(error.get("detail"))[:_TEXT_LENGTH_MAX] for error in missing])
-    if "DIGEST_INVALID" in codes:
-        return DigestMismatchError(text)
     if answer.status == _TOO_LARGE:
         return ManifestTooLargeError(PUSHED_MANIFEST_BYTES_MAX)
+    return _kind(answer.status, codes.keys())(text)
+
+
+def _kind(status: int, codes: AbstractSet[str]) -> type[RegistryError]:
+    if "DIGEST_INVALID" in codes:
+        return DigestMismatchError
+    if status == _NOT_SATISFIABLE or codes & {"BLOB_UPLOAD_UNKNOWN", "BLOB_UPLOAD_INVALID"}:
+        return UploadLostError
     if "MANIFEST_INVALID" in codes:
-        return ManifestInvalidError(text)
-    return UnsupportedError(text) if answer.status == _NOT_ALLOWED or "UNSUPPORTED" in codes else DeniedError(text)
+        return ManifestInvalidError
+    return UnsupportedError if status == _NOT_ALLOWED or "UNSUPPORTED" in codes else DeniedError
 
 
 def _reason(answer: Answer) -> str:

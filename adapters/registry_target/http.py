@@ -9,7 +9,7 @@ from typing import Final
 from typing_extensions import override
 from yarl import URL
 
-from adapters.registry_target.errors import Answer, raise_unexpected
+from adapters.registry_target.errors import Answer, UploadLostError, raise_unexpected
 from adapters.registry_target.sending import Sender
 from adapters.registry_target.uploads import UnfinishedUploads
 from core.concurrency import closing
@@ -112,10 +112,8 @@ class HttpRegistryTarget(RegistryTarget):
     @override
     async def put_blob(self, name: RepositoryName, blob: Descriptor, read_from: ReadFrom) -> None:
         async with self._sending.setdefault((name, blob.digest), asyncio.Lock()):
-            url, offset = await self._upload(name, blob)
             try:
-                while offset < blob.size:
-                    url, offset = await self._append(name, blob, url, offset, read_from)
+                url = await self._send_content(name, blob, read_from)
                 await self._finish(name, blob, url)
             finally:
                 self._sending.pop((name, blob.digest), None)
@@ -169,6 +167,26 @@ class HttpRegistryTarget(RegistryTarget):
         if answer.status in _NOT_DELETABLE:
             raise UnsupportedError(f"{self.name} deletes no single tags")
         self._expect(answer, f"deleting {name}:{tag}", _OK, _ACCEPTED, _NO_CONTENT)
+
+    async def _send_content(self, name: RepositoryName, blob: Descriptor, read_from: ReadFrom) -> URL:
+        """Send what an upload lacks of a blob; return the upload's URL.
+
+        A registry may refuse to continue an upload that it still knows: distribution does while it writes what an
+        interrupted request has sent. Another upload is then begun, once.
+        """
+        is_continued = self._uploads.get(name, blob.digest) is not None
+        may_begin_again = True
+        url, offset = await self._upload(name, blob)
+        while offset < blob.size:
+            try:
+                url, offset = await self._append(name, blob, url, offset, read_from)
+                is_continued = True
+            except UploadLostError:
+                if not (is_continued and may_begin_again):
+                    raise
+                may_begin_again = False
+                url, offset = await self._upload(name, blob)
+        return url
 
     async def _upload(self, name: RepositoryName, blob: Descriptor) -> tuple[URL, int]:
         """Return the URL of an upload, and the number of bytes that the registry has received for it."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from adapters.registry_target.errors import Answer, raise_unexpected
+from adapters.registry_target.errors import Answer, UploadLostError, raise_unexpected
 from adapters.registry_target.http import HttpRegistryTarget
 from adapters.registry_target.sending import Sender
 from adapters.registry_target.uploads import UnfinishedUploads
@@ -48,6 +48,9 @@ def answer(status: int, *codes: str, body: bytes | None = None, **headers: str) 
         (answer(413), ManifestTooLargeError),
         (answer(405), UnsupportedError),
         (answer(400, "UNSUPPORTED"), UnsupportedError),
+        (answer(404, "BLOB_UPLOAD_UNKNOWN"), UploadLostError),
+        (answer(404, "BLOB_UPLOAD_INVALID"), UploadLostError),
+        (answer(416), UploadLostError),
         (answer(403, "DENIED"), DeniedError),
         (answer(401, body=b"<html>"), DeniedError),
         (answer(400, body=b'{"errors": [1]}'), DeniedError),
@@ -263,3 +266,39 @@ async def test_a_mount_that_begins_an_upload_is_continued(scripted: Scripted, ta
     # Assert
     assert not is_mounted
     assert [seen.partition(" ")[0] for seen in scripted.seen] == ["POST", "GET", "PATCH", "PUT"]
+
+
+def refusing_to_continue(scripted: Scripted, *patches: int) -> Answers:
+    """Return answers about an upload that has 3 bytes and whose next requests end as given."""
+    location = {"Location": f"{scripted.url}/u", "Range": "0-2"}
+    errors = json.dumps({"errors": [{"code": "BLOB_UPLOAD_INVALID", "message": "blob upload invalid"}]}).encode()
+    return {
+        "POST": [web.Response(status=202, headers=location) for _ in range(2)],
+        "GET": [web.Response(status=204, headers=location), web.Response(status=404)],
+        "PATCH": [
+            web.Response(status=status, headers=location, body=b"" if status == 202 else errors) for status in patches
+        ],
+        "PUT": [web.Response(status=201)],
+    }
+
+
+async def test_an_upload_that_is_not_continued_begins_again(scripted: Scripted, target: HttpRegistryTarget) -> None:
+    # Arrange
+    offsets: list[int] = []
+    scripted.answers = refusing_to_continue(scripted, 404, 202)
+    await target.mount(NAME, BLOB.digest, source=RepositoryName("team/other"))
+
+    # Act
+    await target.put_blob(NAME, BLOB, reading(b"content", offsets=offsets))
+
+    # Assert
+    assert offsets == [3, 0]
+    methods = [seen.partition(" ")[0] for seen in scripted.seen]
+    assert methods == ["POST", "GET", "PATCH", "GET", "POST", "PATCH", "PUT"]
+
+
+async def test_an_upload_begins_again_once(scripted: Scripted, target: HttpRegistryTarget) -> None:
+    scripted.answers = refusing_to_continue(scripted, 404, 404, 202)
+    await target.mount(NAME, BLOB.digest, source=RepositoryName("team/other"))
+    with pytest.raises(UploadLostError):
+        await target.put_blob(NAME, BLOB, reading(b"content"))
