@@ -171,8 +171,8 @@ class HttpRegistryTarget(RegistryTarget):
     async def _send_content(self, name: RepositoryName, blob: Descriptor, read_from: ReadFrom) -> URL:
         """Send what an upload lacks of a blob; return the upload's URL.
 
-        A registry may refuse to continue an upload that it still knows: distribution does while it writes what an
-        interrupted request has sent. Another upload is then begun, once.
+        A registry may refuse to continue an upload that it still knows: distribution does while it writes the bytes of
+        an interrupted request. Another upload is then begun, once.
         """
         is_continued = self._uploads.get(name, blob.digest) is not None
         may_begin_again = True

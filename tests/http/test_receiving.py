@@ -66,6 +66,21 @@ def turns(monkeypatch):
     return threads
 
 
+@pytest.fixture
+def idle_turns(monkeypatch):
+    """Count the turns that ended because no data arrived."""
+    ended = []
+    turn = receiving.SocketReceiver.turn
+
+    def count(receiver, room):
+        yield from turn(receiver, room)
+        if receiver.is_idle:
+            ended.append(threading.get_ident())
+
+    monkeypatch.setattr(receiving.SocketReceiver, "turn", count)
+    return ended
+
+
 async def test_threads_receive_large_bodies_and_the_connection_stays_open(guarded, services, turns):
     server = await guarded()
     reader, writer = await server.connect()
@@ -116,15 +131,20 @@ async def test_all_bytes_count_as_received(services, turns, wire):
     assert received == [len(CONTENT)]
 
 
-async def test_slow_client_is_waited_for_without_a_thread(guarded, services, turns):
+async def test_slow_client_is_waited_for_without_a_thread(guarded, services, idle_turns):
     server = await guarded()
     reader, writer = await server.connect()
     request = put()
-    for start in range(0, len(request), 1_000_000):
+    writer.write(request[:1_000_000])
+    for start in range(1_000_000, len(request), 1_000_000):
+        # The client pauses until no thread waits for it any more.
+        seen = len(idle_turns)
+        async with asyncio.timeout(60):
+            while len(idle_turns) == seen:  # noqa: ASYNC110 - threads send no signal
+                await asyncio.sleep(0.01)
         writer.write(request[start : start + 1_000_000])
-        await asyncio.sleep(0.05)
     assert (await answer(reader))[0] == 201
-    assert len(turns) >= 3
+    assert len(idle_turns) >= 5
     assert await services.read_blob(NAME, DIGEST) == CONTENT
     writer.close()
 
