@@ -5,7 +5,8 @@ The decorator does not check keys: each adapter does, so a key is checked once, 
 
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager
+from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from typing_extensions import override
@@ -57,21 +58,47 @@ def _block(
     """Return the observed form of a method that opens a block; only entering it is timed."""
     name = method.__name__
 
-    @asynccontextmanager
-    async def observed(self: _Observed, /, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[T]:
-        async with AsyncExitStack() as stack:
-            began = self.clock()
-            failure: type[BaseException] | None = None
-            try:
-                opened: T = await stack.enter_async_context(getattr(self.inner, name)(*args, **kwargs))
-            except BaseException as error:
-                failure = type(error)
-                raise
-            finally:
-                self.report(name, args, self.clock() - began, failure)
-            yield wrap(opened, self, args[0])
+    def observed(self: _Observed, /, *args: P.args, **kwargs: P.kwargs) -> AbstractAsyncContextManager[T]:
+        return _ObservedBlock(getattr(self.inner, name)(*args, **kwargs), self, name, args, wrap)
 
     return observed
+
+
+class _ObservedBlock(AbstractAsyncContextManager[T]):
+    """A block of which entering is timed; a class, since a generator with an exit stack takes each pull 3 µs more."""
+
+    def __init__(
+        self,
+        block: AbstractAsyncContextManager[T],
+        observed: _Observed,
+        operation: str,
+        args: tuple[Any, ...],
+        wrap: Callable[[T, Any, Any], T],
+    ) -> None:
+        self._block = block
+        self._observed = observed
+        self._operation = operation
+        self._args = args
+        self._wrap = wrap
+
+    @override
+    async def __aenter__(self) -> T:
+        observed, began = self._observed, self._observed.clock()
+        failure: type[BaseException] | None = None
+        try:
+            opened = await self._block.__aenter__()
+        except BaseException as error:
+            failure = type(error)
+            raise
+        finally:
+            observed.report(self._operation, self._args, observed.clock() - began, failure)
+        return self._wrap(opened, observed, self._args[0])
+
+    @override
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        return await self._block.__aexit__(kind, error, trace)
 
 
 def _stream(

@@ -78,6 +78,14 @@ class BlobReader(ABC):
             StorageUnavailableError: the store failed, or the content ended early; the result is never silently short.
         """
 
+    async def read(self) -> bytes:
+        """Return the whole content, instead of iteration; for a small `length`, since memory holds all of it.
+
+        Raises:
+            the errors of iteration.
+        """
+        return b"".join([piece async for piece in self])
+
 
 class BlobStorage(Resource):
     """Keyed byte storage. One per process, opened as a context manager; safe for concurrent tasks.

@@ -1,7 +1,7 @@
 """Blobs of a repository: only blobs that the repository links are visible."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Final
 
 from core.collection.guard import Need
@@ -97,12 +97,12 @@ class BlobService:
         target, size = await self._target(name, digest)
         is_whole = offset == 0 and length is None
         content = await self._read_together(name, digest, size) if size is not None and is_whole else None
-        async with AsyncExitStack() as stack:
-            if content is not None:
-                reader: BlobReader = ContentReader(content)
-            else:
-                opening = self._opened(name, digest, target, size, offset=offset, length=length)
-                reader = await stack.enter_async_context(opening)
+        opening: AbstractAsyncContextManager[BlobReader]
+        if content is not None:
+            opening = nullcontext(ContentReader(content))
+        else:
+            opening = self._opened(name, digest, target, size, offset=offset, length=length)
+        async with opening as reader:
             if size is None and target == digest:
                 # Link and data were just read.
                 await self._guard.remember(name, digest, reader.size)
@@ -221,14 +221,18 @@ class BlobService:
     async def _opened(
         self, name: RepositoryName, digest: Digest, target: Digest, size: int | None, *, offset: int, length: int | None
     ) -> AsyncIterator[BlobReader]:
-        opening = self._storage.open_reader(layout.blob_data(target), offset=offset, length=length)
-        async with AsyncExitStack() as stack:
-            try:
-                reader = await self._damage.checked(await stack.enter_async_context(opening), target, size=size)
-            except ObjectNotFoundError:
-                await self._cache.forget(name, digest)
-                raise BlobUnknownError("blob unknown to registry", detail=digest) from None
-            yield reader
+        reader: BlobReader | None = None
+        try:
+            # Not an `AsyncExitStack`, which takes a small pull 2 µs.
+            async with self._storage.open_reader(layout.blob_data(target), offset=offset, length=length) as opened:
+                reader = await self._damage.checked(opened, target, size=size)
+                yield reader
+        except ObjectNotFoundError:
+            if reader is not None:
+                # The error of the caller's block.
+                raise
+            await self._cache.forget(name, digest)
+            raise BlobUnknownError("blob unknown to registry", detail=digest) from None
 
     async def _found_size(self, name: RepositoryName, digest: Digest, target: Digest) -> int:
         """Return the size of the data of a linked blob, read from storage. One storage request."""
@@ -256,7 +260,7 @@ class BlobService:
             return None
         reader = await self._damage.checked(ContentReader(content), digest, size=size)
         # An entry of another process may be wrong.
-        return b"".join([piece async for piece in reader]) if reader.size == size else None
+        return await reader.read() if reader.size == size else None
 
     async def _target(self, name: RepositoryName, digest: Digest) -> tuple[Digest, int | None]:
         """Return the digest to read, and the size if it is cached.

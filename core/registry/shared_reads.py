@@ -72,3 +72,7 @@ class ContentReader(BlobReader):
     async def __aiter__(self) -> AsyncIterator[bytes]:
         if self._content:
             yield self._content
+
+    @override
+    async def read(self) -> bytes:
+        return self._content

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from datetime import UTC, datetime, timedelta
+from io import FileIO
 from pathlib import Path
 
 import pytest
@@ -302,6 +303,23 @@ async def test_truncated_file_is_an_error(storage, tmp_path):
             await collect(reader)
 
 
+async def test_truncated_file_is_an_error_of_a_small_read(storage, tmp_path):
+    await storage.write("/a", b"0123456789")
+    async with storage.open_reader("/a", offset=2, length=6) as reader:
+        os.truncate(tmp_path / "a", 5)
+        with pytest.raises(StorageUnavailableError, match="3 bytes early at /a"):
+            await reader.read()
+
+
+async def test_unreadable_file_is_an_error_of_a_small_read(storage, tmp_path):
+    await storage.write("/a", b"0123456789")
+    async with storage.open_reader("/a") as reader:
+        with reader.file, FileIO(tmp_path / "a", "a") as unreadable:
+            reader.file = unreadable
+            with pytest.raises(StorageUnavailableError, match="Bad file descriptor"):
+                await reader.read()
+
+
 async def test_content_outside_the_page_cache_is_read(storage, tmp_path):
     content = payload(3_000_000)
     await storage.write("/a", content)
@@ -311,6 +329,8 @@ async def test_content_outside_the_page_cache_is_read(storage, tmp_path):
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
         os.close(descriptor)
     assert await storage.read("/link") == b"sha256:00"
+    async with storage.open_reader("/a", offset=2_000_000, length=100_000) as reader:
+        assert await reader.read() == content[2_000_000:2_100_000]
     assert await read_stream(storage, "/a", offset=7) == content[7:]
 
 

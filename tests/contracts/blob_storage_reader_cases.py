@@ -39,6 +39,8 @@ class ReaderCases:
         async with storage.open_reader("/object", offset=offset, length=length) as reader:
             assert (reader.size, reader.length) == (10, len(expected))
             assert b"".join([piece async for piece in reader]) == expected
+        async with storage.open_reader("/object", offset=offset, length=length) as reader:
+            assert await reader.read() == expected
 
     @pytest.mark.parametrize("content", [b"", b"0123456789"], ids=len)
     @pytest.mark.parametrize("length", [None, 0, 5])

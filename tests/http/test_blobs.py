@@ -106,6 +106,29 @@ async def test_several_ranges_are_parts(api, value, expected):
     assert found == [(f"bytes {first}-{end - 1}/2048", CONTENT[first:end]) for first, end in expected]
 
 
+@pytest.mark.usefixtures("blob")
+@pytest.mark.parametrize("wanted", ["", "Range: bytes=5-1004\r\n"], ids=["whole", "range"])
+async def test_head_and_small_blob_leave_in_one_write(guarded, monkeypatch, wanted):
+    """Each write is a system call, and wakes the client."""
+    writes = []
+    server = await guarded()
+    reader, writer = await server.connect()
+    kind = type(writer.transport)
+    write = kind.write
+
+    def record(self, data):
+        writes.append(bytes(data))
+        write(self, data)
+
+    monkeypatch.setattr(kind, "write", record)
+    writer.write(f"GET {URL} HTTP/1.1\r\nHost: a\r\n{wanted}\r\n".encode())
+    body = CONTENT[5:1005] if wanted else CONTENT
+    await reader.readuntil(b"\r\n\r\n")
+    assert await reader.readexactly(len(body)) == body
+    answers = [data for data in writes if not data.startswith(b"GET ")]
+    assert [data.partition(b"\r\n\r\n")[2] for data in answers] == [body]
+
+
 async def test_longest_range_of_podman_is_accepted(guarded):
     """A `Range` that is refused with another status than 400 ends its pull."""
     server = await guarded()

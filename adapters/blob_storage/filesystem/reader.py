@@ -1,7 +1,8 @@
 """Reader of an open file."""
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from io import FileIO
 from typing import BinaryIO, Final
 
@@ -70,7 +71,42 @@ class FileReader(BlobReader):
         self._page_cache = cache
 
     @override
+    async def read(self) -> bytes:
+        # Without the iterator, a range from the page cache is one call.
+        if self.length <= INLINE_BYTES_MAX and self._page_cache.is_usable:
+            try:
+                content = self._page_cache.read(self.file.fileno(), self.length, self.offset)
+            except OSError as error:
+                raise translate(error, self._key) from error
+            # A short read means that the rest is not cached, or that the file ends early.
+            if content is not None and len(content) == self.length:
+                return content
+        return await super().read()
+
+    @override
     def __aiter__(self) -> AsyncIterator[bytes]:
         end = self.offset + self.length
         descriptor = self.file.fileno()
         return pieces(descriptor, self._key, self.offset, end, calls=self._calls, page_cache=self._page_cache)
+
+
+class OpenFile(AbstractAsyncContextManager[FileReader]):
+    """Opens a file on entry, and closes it on exit. A class takes less time than a generator, and every pull opens one.
+
+    Args:
+        open_reader: opens the file.
+    """
+
+    def __init__(self, open_reader: Callable[[], Awaitable[FileReader]]) -> None:
+        self._open_reader = open_reader
+        self._reader: FileReader | None = None
+
+    @override
+    async def __aenter__(self) -> FileReader:
+        self._reader = await self._open_reader()
+        return self._reader
+
+    @override
+    async def __aexit__(self, *_: object) -> None:
+        if self._reader is not None:
+            self._reader.file.close()

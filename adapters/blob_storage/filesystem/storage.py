@@ -6,8 +6,9 @@ This module decides which calls run in a thread, and how errors are translated.
 import os
 import stat as modes
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
-from contextlib import asynccontextmanager, closing
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from datetime import UTC, datetime
+from functools import partial
 from io import FileIO
 from itertools import islice
 from typing import Final, ParamSpec, TypeVar
@@ -19,7 +20,7 @@ from adapters.blob_storage.filesystem.diagnosis import diagnose_folder
 from adapters.blob_storage.filesystem.errors import translate
 from adapters.blob_storage.filesystem.listing import Listings
 from adapters.blob_storage.filesystem.page_cache import INLINE_BYTES_MAX, PageCache
-from adapters.blob_storage.filesystem.reader import FileReader
+from adapters.blob_storage.filesystem.reader import FileReader, OpenFile
 from adapters.blob_storage.filesystem.reserve import Reserve, is_full
 from adapters.blob_storage.filesystem.root import open_root, require_root
 from adapters.blob_storage.filesystem.threads import BlockingCalls
@@ -136,26 +137,11 @@ class FilesystemBlobStorage(StagingStorage, Diagnosable):
     async def create(self, key: str, content: bytes) -> bool:
         return await self._run(key, self._tree.create, self._path(key), content)
 
-    @asynccontextmanager
     @override
-    async def open_reader(self, key: str, *, offset: int = 0, length: int | None = None) -> AsyncIterator[FileReader]:
-        with await self._open(key) as file:
-            state = _require_file(os.fstat(file.fileno()), key)
-            size = state.st_size
-            if offset > size:
-                raise RangeInvalidError(size)
-            rest = size - offset
-            yield FileReader(
-                file,
-                key,
-                size=size,
-                version=f"{state.st_ino}-{state.st_mtime_ns}",
-                committed_size=read_size(file.fileno()),
-                offset=offset,
-                length=rest if length is None else min(length, rest),
-                calls=self._calls,
-                cache=self._page_cache,
-            )
+    def open_reader(
+        self, key: str, *, offset: int = 0, length: int | None = None
+    ) -> AbstractAsyncContextManager[FileReader]:
+        return OpenFile(partial(self._open_at, key, offset, length))
 
     @asynccontextmanager
     @override
@@ -316,6 +302,32 @@ class FilesystemBlobStorage(StagingStorage, Diagnosable):
             return content if content is not None and len(content) == size else None
         finally:
             os.close(descriptor)
+
+    async def _open_at(self, key: str, offset: int, length: int | None) -> FileReader:
+        file = await self._open(key)
+        try:
+            return self._reader_of(file, key, offset, length)
+        except BaseException:
+            file.close()
+            raise
+
+    def _reader_of(self, file: FileIO, key: str, offset: int, length: int | None) -> FileReader:
+        state = _require_file(os.fstat(file.fileno()), key)
+        size = state.st_size
+        if offset > size:
+            raise RangeInvalidError(size)
+        rest = size - offset
+        return FileReader(
+            file,
+            key,
+            size=size,
+            version=f"{state.st_ino}-{state.st_mtime_ns}",
+            committed_size=read_size(file.fileno()),
+            offset=offset,
+            length=rest if length is None else min(length, rest),
+            calls=self._calls,
+            cache=self._page_cache,
+        )
 
     async def _open(self, key: str) -> FileIO:
         path = self._path(key)

@@ -45,21 +45,33 @@ _WAITS_MAX: Final = 8
 """Maximum number of such waits in one turn."""
 
 
-async def send_blob(request: web.BaseRequest, response: web.StreamResponse, reader: BlobReader) -> None:
-    """Send the content of the reader as the body of `response`, whose `Content-Length` is set.
+async def send_blob(
+    request: web.BaseRequest, reader: BlobReader, headers: Mapping[str, str], *, status: int = 200
+) -> web.StreamResponse:
+    """Send the content of the reader as the body of a response; return the response, which has been sent.
+
+    Args:
+        request: request to answer.
+        reader: open blob, or a part of one.
+        headers: headers of the response, without `Content-Length`.
+        status: status of the response.
 
     Raises:
         StorageUnavailableError: the store failed; for a large blob, possibly after the head was sent.
         ConnectionError: the client disconnected.
     """
     if reader.length <= _AT_ONCE_BYTES_MAX:
-        content = b"".join([piece async for piece in reader])
-        await response.prepare(request)
-        await response.write_eof(content)
-        return
+        # aiohttp sends the head of a `StreamResponse` at once, by a `send` of its own, which wakes the client twice.
+        whole = web.Response(body=await reader.read(), status=status, headers=headers)
+        await whole.prepare(request)
+        await whole.write_eof()
+        return whole
+    response = web.StreamResponse(status=status, headers=headers)
+    response.content_length = reader.length
     await response.prepare(request)
     await _send_large(request, response, reader)
     await response.write_eof()
+    return response
 
 
 async def send_parts(
@@ -89,7 +101,7 @@ async def send_parts(
     async for reader in readers:
         # Read a small part completely before the head is sent, so that a failure at the first part can still be
         # answered.
-        content = b"".join([piece async for piece in reader]) if reader.length <= _AT_ONCE_BYTES_MAX else b""
+        content = await reader.read() if reader.length <= _AT_ONCE_BYTES_MAX else b""
         if not response.prepared:
             heads = _heads_of(parts, reader.size, boundary, headers["Content-Type"])
             response.content_length = sum(map(len, heads)) + sum(length for _, length in parts) + len(end)

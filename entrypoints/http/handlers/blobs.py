@@ -65,14 +65,11 @@ class BlobHandlers:
             note_freshness(request, reader.freshness)
             if (unchanged := not_modified(request, digest, _CACHED)) is not None:
                 return unchanged
-            response = web.StreamResponse(headers=content_headers(digest) | _IMMUTABLE)
-            if wanted is not None:
-                response.set_status(206)
-                last = offset + reader.length - 1
-                response.headers["Content-Range"] = f"bytes {offset}-{last}/{reader.size}"
-            response.content_length = reader.length
-            await send_blob(request, response, reader)
-            return response
+            headers = content_headers(digest) | _IMMUTABLE
+            if wanted is None:
+                return await send_blob(request, reader, headers)
+            headers["Content-Range"] = f"bytes {offset}-{offset + reader.length - 1}/{reader.size}"
+            return await send_blob(request, reader, headers, status=206)
 
     async def delete(self, request: web.Request, target: Target) -> web.StreamResponse:
         """Remove the repository's link to a blob."""
