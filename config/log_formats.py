@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, ClassVar, Final
 
 from typing_extensions import override
@@ -98,17 +99,30 @@ class CombinedFormatter(logging.Formatter):
     @override
     def format(self, record: logging.LogRecord) -> str:
         fields = vars(record)
-
-        def field(name: str) -> str:
-            return _escape(str(fields.get(name) or "-")).replace('"', '\\"')
-
-        request = f"{field('http.request.method')} {field('http.request.uri')} {field('http.version')}"
+        texts = [str(fields.get(name) or "-") for name in _COMBINED_FIELDS]
+        joined = "".join(texts)
+        # Nearly all lines need no escapes, and one look at all fields takes less than one at each.
+        if '"' in joined or not _is_plain(joined):
+            texts = [_escape(text).replace('"', '\\"') for text in texts]
+        address, user, method, uri, version, status, referer, agent, request_id = texts
         return (
-            f"{field('http.request.remoteaddr')} - {field('auth.user.name')} [{_apache_time(record)}] "
-            f'"{request}" {field("http.response.status")} {fields.get("http.response.written", 0)} '
-            f'"{field("http.request.referer")}" "{field("http.request.useragent")}" '
-            f'"{field(REQUEST_ID_FIELD)}" {fields.get("http.response.duration", 0.0):.6f}'
+            f'{address} - {user} [{_apache_time(int(record.created))}] "{method} {uri} {version}" {status} '
+            f'{fields.get("http.response.written", 0)} "{referer}" "{agent}" "{request_id}" '
+            f"{fields.get('http.response.duration', 0.0):.6f}"
         )
+
+
+_COMBINED_FIELDS: Final = (
+    "http.request.remoteaddr",
+    "auth.user.name",
+    "http.request.method",
+    "http.request.uri",
+    "http.version",
+    "http.response.status",
+    "http.request.referer",
+    "http.request.useragent",
+    REQUEST_ID_FIELD,
+)
 
 
 def _timestamp(record: logging.LogRecord) -> str:
@@ -116,10 +130,11 @@ def _timestamp(record: logging.LogRecord) -> str:
     return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-def _apache_time(record: logging.LogRecord) -> str:
+@lru_cache(maxsize=1)
+def _apache_time(seconds: int) -> str:
     # Not `strftime`, whose month names depend on the locale.
     months = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-    moment = time.gmtime(record.created)
+    moment = time.gmtime(seconds)
     clock = time.strftime("%H:%M:%S", moment)
     return f"{moment.tm_mday:02}/{months[moment.tm_mon - 1]}/{moment.tm_year}:{clock} +0000"
 
@@ -135,9 +150,13 @@ def _text(value: Any) -> str:
 
 def _escape(text: str) -> str:
     r"""Escape unprintable characters and the backslash, as Python does: `\n`, `\x1b`, `\u2028`."""
-    if text.isprintable() and "\\" not in text:
+    if _is_plain(text):
         return text
     return "".join(c if c.isprintable() and c != "\\" else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def _is_plain(text: str) -> bool:
+    return text.isprintable() and "\\" not in text
 
 
 def _json(fields: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ import json
 import logging
 import re
 from collections.abc import Iterator
+from logging.handlers import BufferingHandler
 from typing import Any
 
 import pytest
@@ -90,6 +91,28 @@ async def test_line_has_the_fields_of_distribution(guarded, lines) -> None:
         "http.response.contenttype": "application/json",
         "err.code": "MANIFEST_UNKNOWN",
     }
+
+
+async def test_record_has_the_attributes_of_all_records(guarded) -> None:
+    """Handlers and formats of other packages read them."""
+    keeper = BufferingHandler(capacity=100)
+    logger = logging.getLogger(ACCESS_LOGGER)
+    level, handlers = logger.level, list(logger.handlers)
+    logger.setLevel(logging.INFO)
+    logger.addHandler(keeper)
+    try:
+        await ask(guarded, request_of("GET /v2/"))
+    finally:
+        logger.setLevel(level)
+        logger.handlers[:] = handlers
+    [record] = keeper.buffer
+    usual = logging.makeLogRecord({})
+    assert [name for name in vars(usual) if not hasattr(record, name)] == []
+    assert record.getMessage() == "GET /v2/ 200"
+    assert abs(record.created - usual.created) < 60
+    assert abs(record.relativeCreated - usual.relativeCreated) < 60_000
+    shown = "%(name)s %(levelname)s %(module)s %(lineno)d %(threadName)s %(process)s %(message)s"
+    assert logging.Formatter(shown).format(record) == f"{ACCESS_LOGGER} INFO access_log 0 None None GET /v2/ 200"
 
 
 async def test_parts_of_a_path_become_fields(guarded, lines) -> None:

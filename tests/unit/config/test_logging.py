@@ -225,6 +225,18 @@ def test_access_lines_are_combined_format(logs: Logs) -> None:
     assert re.fullmatch(r"192\.0\.2\.1 - - " + moment + rest, line)
 
 
+@pytest.mark.parametrize("field", ["http.request.method", "http.request.uri", "http.request.referer", "auth.user.name"])
+@pytest.mark.parametrize(
+    ("text", "shown"), [('a"b', r"a\"b"), ("a\nb", r"a\nb"), ("a\\b", r"a\\b"), ("é", "é"), ("", "-")]
+)
+def test_each_field_of_a_combined_line_is_escaped(logs: Logs, field: str, text: str, shown: str) -> None:
+    logs.configure()
+    ACCESS.info("x", extra=REQUEST | {"http.request.useragent": "z"} | {field: "MARK"})
+    ACCESS.info("x", extra=REQUEST | {"http.request.useragent": "z"} | {field: text})
+    marked, line = (re.sub(r"\[.*?\]", "", each) for each in logs.access_lines())
+    assert line == marked.replace("MARK", shown)
+
+
 def test_access_lines_follow_a_json_format(logs: Logs) -> None:
     logs.configure(formatter=LogFormatter.JSON)
     ACCESS.info("GET /v2/ 200", extra=REQUEST)
