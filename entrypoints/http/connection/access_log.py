@@ -71,7 +71,7 @@ class _AccessRecord(logging.LogRecord):
     """Record of one request, with its fields as attributes.
 
     The constructor of `LogRecord` and the search for the caller take a third of the time of a line. Thread and process
-    are what they are with `logging.logThreads` and `logging.logProcesses` off.
+    are None, as with `logging.logThreads` and `logging.logProcesses` off.
     """
 
     def __init__(self, fields: dict[str, object]) -> None:

@@ -31,6 +31,7 @@ from entrypoints.http.connection.fastpath.framing import (
     part_of_head_bytes,
     queue_bytes,
 )
+from entrypoints.http.connection.fastpath.prompt import PromptProtocol
 from entrypoints.http.connection.fastpath.routing_bypass import bypass_routing
 from entrypoints.http.connection.streaming import ClientGoneError
 from entrypoints.http.connection.tls_transport import is_lendable, lend_socket
@@ -47,7 +48,7 @@ _TLS_HANDSHAKE: Final = b"\x16\x03"
 _TOO_MANY_HEADERS: Final = "Too many headers received"
 
 
-class GuardedProtocol(RequestHandler):
+class GuardedProtocol(PromptProtocol):
     """One connection."""
 
     __slots__ = (
@@ -144,6 +145,7 @@ class GuardedProtocol(RequestHandler):
             self._hold(partial=partial, queued=queue_bytes(self._messages))
         elif data:
             self._receive_part_of_head(len(data))
+        self.answer()
 
     def _receive_requests(self, data: bytes, count: int) -> None:
         message, self._body = self._messages[-1]
