@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from entrypoints.own_packages import find_foreign
+from entrypoints.start.late_methods import compile_methods_late
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -13,6 +14,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if foreign := find_foreign(Path(__file__).parents[1]):
         sys.stderr.write(f"registry: {foreign}\n")
         return 1
+    compile_methods_late()
     # Scans for garbage during the import of all modules take a sixth of the start.
     gc.disable()
     try:

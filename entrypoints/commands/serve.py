@@ -8,6 +8,7 @@ from typing import Final
 from config.loader import Loaded, find_path, load
 from config.logging import configure_logging
 from entrypoints.commands.base import Command, add_file_argument
+from entrypoints.start.late_certificates import certificates_read_late
 
 _logger = logging.getLogger(__name__)
 
@@ -22,8 +23,9 @@ def _run(arguments: Namespace) -> int:
     gc.disable()
     try:
         # Imported here, so that the other commands start without a web server and storage SDKs.
-        from config.container import build_server_parts, check_settings  # noqa: PLC0415
-        from entrypoints.process.server import serve  # noqa: PLC0415
+        with certificates_read_late():
+            from config.container import build_server_parts, check_settings  # noqa: PLC0415
+            from entrypoints.process.server import serve  # noqa: PLC0415
 
         check_settings(loaded.settings)
         parts = build_server_parts(loaded.settings)

@@ -1,12 +1,15 @@
 """Commands and servers start quickly: what only another command, a setting or a request needs is imported for that."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from entrypoints.start import late_methods
+from tests.support.certificates import Authority
 from tests.support.ports import free_port
 from tests.support.processes import SHARED_SECRET
 
@@ -37,7 +40,18 @@ LATE = [
     "prometheus_client", "redis", "shtab",
 ]  # fmt: skip
 """Modules that a server imports only with a setting, a job or a request that needs them."""
-SERVE = "import entrypoints.cli as c, sys; code = c.main(sys.argv[1:]); print('modules', *sys.modules); sys.exit(code)"
+SERVE = """
+import sys
+from entrypoints.cli import main
+
+code = main(sys.argv[1:])
+import ssl, aiohttp.connector, config.container as container
+contexts = [each for each in vars(aiohttp.connector).values() if isinstance(each, ssl.SSLContext)]
+print("certificates", len(contexts), sum(len(each.get_ca_certs()) for each in contexts))
+print("comparison", container.ServerParts.__eq__.__code__.co_filename)
+print("modules", *sys.modules)
+sys.exit(code)
+"""
 
 
 def test_server_on_a_folder_starts_without(tmp_path: Path) -> None:
@@ -48,13 +62,21 @@ def test_server_on_a_folder_starts_without(tmp_path: Path) -> None:
     http = {"addr": f"127.0.0.1:{free_port()}", "secret": SHARED_SECRET, "workers": 1}
     config.write_text(json.dumps({"version": 0.1, "storage": storage, "http": http}))
     command = [sys.executable, "-c", SERVE, "serve", str(config)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as server:
+    environment = {**os.environ, "SSL_CERT_FILE": str(Authority(tmp_path).path), "SSL_CERT_DIR": str(tmp_path / "none")}
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as server:
         assert server.stdout is not None
         lines = iter(server.stdout.readline, "")
         # Logged once the server accepts connections.
         assert any("listening on" in line for line in lines)
         server.terminate()
-        [modules] = [line.split()[1:] for line in lines if line.startswith("modules ")]
+        answers = {words[0]: words[1:] for words in map(str.split, lines)}
     assert server.returncode == 0
-    assert {"entrypoints.http.app", "adapters.blob_storage.filesystem.storage"} <= set(modules)
-    assert sorted(set(modules) & set(LATE)) == []
+    modules = set(answers["modules"])
+    assert {"entrypoints.http.app", "adapters.blob_storage.filesystem.storage"} <= modules
+    assert sorted(modules & set(LATE)) == []
+    # aiohttp's contexts have not read the certificates of the system, and unused methods are not compiled.
+    assert answers["certificates"] == ["2", "0"]
+    if sys.version_info < (3, 13):
+        assert answers["comparison"] == [late_methods.__file__]

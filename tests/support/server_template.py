@@ -129,9 +129,14 @@ def _import_the_product() -> None:
     gc.disable()
     # The modules that every server imports. Parts that settings choose are imported after the fork, as in a server.
     import entrypoints.cli  # noqa: PLC0415
-    import entrypoints.command_line  # noqa: PLC0415
-    import entrypoints.commands.serve  # noqa: PLC0415
-    import entrypoints.process.server  # noqa: F401, PLC0415
+    from entrypoints.start.late_certificates import certificates_read_late  # noqa: PLC0415
+    from entrypoints.start.late_methods import compile_methods_late  # noqa: PLC0415
+
+    compile_methods_late()
+    with certificates_read_late():
+        import entrypoints.command_line  # noqa: PLC0415
+        import entrypoints.commands.serve  # noqa: PLC0415
+        import entrypoints.process.server  # noqa: F401, PLC0415
 
     gc.freeze()
     gc.enable()

@@ -1,0 +1,1 @@
+"""A quick start: work that other packages do at their import is postponed until its result is used."""
