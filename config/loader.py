@@ -5,7 +5,7 @@ problems are reported at once.
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, cast
@@ -55,7 +55,7 @@ _SECRET_FILE_BYTES_MAX: Final = 64 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loaded:
-    """Validated settings, with messages about their sources. No message contains a secret."""
+    """Validated settings, with messages about their sources. No message and no effective value contains a secret."""
 
     settings: Settings
     path: str | None
@@ -64,10 +64,15 @@ class Loaded:
     """Messages to log at start: a setting has no effect, or not the intended one."""
     notes: tuple[str, ...]
     """Messages for the debug log."""
-    effective: tuple[EffectiveValue, ...]
-    """Every key with its value and source."""
+    root: Section = field(repr=False)
+    """The file with the environment applied. May contain secrets."""
     tracing: TracingSettings = field(default_factory=TracingSettings)
     """Settings from the variables of OpenTelemetry."""
+
+    @property
+    def effective(self) -> Sequence[EffectiveValue]:
+        """Every key with its value and source."""
+        return tuple(list_effective(self.root, self.settings))
 
     @property
     def files(self) -> list[str]:
@@ -162,7 +167,7 @@ def load(path: str | None, *, environ: Mapping[str, str] | None = None) -> Loade
             *tracing_warnings,
         ),
         notes=(*notes, *unsupported[Severity.NOTE]),
-        effective=tuple(list_effective(root, settings)),
+        root=root,
         tracing=tracing,
     )
 

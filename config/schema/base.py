@@ -5,7 +5,8 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, cast
+from functools import cache
+from typing import Any, ClassVar, TypeAlias, TypeVar, cast
 
 from marshmallow import EXCLUDE, Schema, ValidationError, post_load, pre_load, validates_schema
 from typing_extensions import override
@@ -14,6 +15,9 @@ from config.schema.collections import UnusedKey, is_index
 from config.schema.key import Key, convert_each
 from config.tree import Items, KeyPath, Node, Scalar, Section
 from core.model.setting import SettingInvalidError
+
+T = TypeVar("T")
+NewSection: TypeAlias = "Callable[[], type[SectionSchema]]"
 
 
 class SectionSchema(Schema):
@@ -84,7 +88,24 @@ class SectionSchema(Schema):
             raise ValidationError(cast("Any", error.problems)) from None
 
 
-class Sub(Key[Any]):
+class _OfSections(Key[T]):
+    """A key that holds one section or several, of the same schema.
+
+    Its schema is built when something first asks for it: most sections are in no file.
+    """
+
+    def __init__(self, key: str, doc: str, new_section: NewSection, **options: Any) -> None:
+        super().__init__(key, doc, **options)
+        # marshmallow copies its fields; the copies share the cache.
+        self.new_section = cache(new_section)
+
+    @property
+    def section(self) -> type[SectionSchema]:
+        """The schema of each section."""
+        return self.new_section()
+
+
+class Sub(_OfSections[Any]):
     """A key that holds a section.
 
     Args:
@@ -96,15 +117,14 @@ class Sub(Key[Any]):
         self,
         key: str,
         doc: str,
-        section: type[SectionSchema],
+        new_section: NewSection,
         *,
         may_be_empty: bool = False,
         may_be_bare: bool = False,
         **options: Any,
     ) -> None:
-        super().__init__(key, doc, **options)
+        super().__init__(key, doc, new_section, **options)
         self.may_be_bare = may_be_bare
-        self.section = section
         self.may_be_empty = may_be_empty
 
     @override
@@ -118,12 +138,8 @@ class Sub(Key[Any]):
         return self.section().load(cast("Mapping[str, Any]", node))
 
 
-class SubList(Key[tuple[Any, ...]]):
+class SubList(_OfSections[tuple[Any, ...]]):
     """A key that holds a list of sections."""
-
-    def __init__(self, key: str, doc: str, section: type[SectionSchema], **options: Any) -> None:
-        super().__init__(key, doc, **options)
-        self.section = section
 
     @override
     def resolve(self, components: Sequence[str], tree: Node | None) -> tuple[KeyPath, Key[Any]] | None:
@@ -133,7 +149,7 @@ class SubList(Key[tuple[Any, ...]]):
             return None
         index = int(components[0])
         item = tree[index] if isinstance(tree, Items) and index < len(tree) else None
-        found = Sub(self.key, self.doc, self.section).resolve(components[1:], item)
+        found = Sub(self.key, self.doc, self.new_section).resolve(components[1:], item)
         return None if found is None else ((index, *found[0]), found[1])
 
     @override

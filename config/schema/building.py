@@ -105,8 +105,8 @@ def _key(declaration: _Declaration, declarations: list[_Declaration]) -> Key[Any
     if isinstance(setting, Group):
         # A group without keys is significant by its presence alone, so it must leave a value.
         settings = dict if setting.rules.get("may_be_empty") else None
-        section = _section(name, setting.key, declarations, {"settings": settings})
-        return Sub(name, setting.doc, section, **options)
+        new_section = partial(_section, name, setting.key, declarations, {"settings": settings})
+        return Sub(name, setting.doc, new_section, **options)
     if isinstance(setting, Unused):
         return UnusedKey(name, setting.doc)
     if isinstance(setting, OldKey):
@@ -150,10 +150,10 @@ def _leaf(kind: Any, key: str, doc: str, options: dict[str, Any]) -> Leaf[Any]:
 
 
 def _section_options(settings: Any, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of a key, with the schema of its section, which takes some of them."""
+    """Return the options of a key, with the function that makes the schema of its section, which takes some of them."""
     taken = {name: value for name, value in options.items() if name in _OF_THE_SECTION}
     left = {name: value for name, value in options.items() if name not in _OF_THE_SECTION}
-    return {"section": schema_of(settings, **taken), **left}
+    return {"new_section": partial(schema_of, settings, **taken), **left}
 
 
 def _without_none(kind: Any) -> Any:

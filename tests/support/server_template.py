@@ -94,7 +94,7 @@ def template() -> Template:
 
 
 def _serve(connection: socket.socket) -> Callable[[], int] | None:
-    """Answer requests; return what a fork has to run, and None at the end of the tests."""
+    """Answer requests; return the function that a fork has to run, and None at the end of the tests."""
     with connection, connection.makefile("r") as requests:
         for line in requests:
             request = json.loads(line)

@@ -119,3 +119,20 @@ def test_key_in_an_undeclared_group_is_refused() -> None:
 
     with pytest.raises(TypeError, match=r"Torch\.watts: there is no group 'bulb'"):
         schema_of(Torch)
+
+
+def test_section_is_built_when_it_is_needed() -> None:
+    @dataclass(frozen=True, slots=True, kw_only=True)
+    class Torch:
+        watts: int = setting("bulb.watts", "The power of the bulb.", 1)
+
+    @dataclass(frozen=True, slots=True, kw_only=True)
+    class Shelf:
+        boards: int = setting("boards", "The number of boards.", 1)
+        torch: Torch | None = setting("torch", "The torch on the shelf.", None)
+
+    shelf = schema_of(Shelf)
+    assert shelf().load(parse("boards: 2")) == Shelf(boards=2)
+    # Any use of the section shows the mistake in its declaration.
+    with pytest.raises(TypeError, match=r"Torch\.watts: there is no group 'bulb'"):
+        shelf().load(parse("{torch: {bulb: {watts: 2}}}"))
