@@ -7,8 +7,9 @@ figures.
 
 import os
 import select
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Final
 
@@ -25,6 +26,7 @@ _PATIENCE_MS: Final = 5
 """Time that a thread waits for data; after that the event loop waits, without occupying a thread."""
 _WAITING_SECONDS_MAX: Final = 0.05
 """Maximum total waiting time of a thread in one turn, for data that arrives in tiny amounts."""
+_of_thread = threading.local()
 
 
 class SocketReceiver:
@@ -32,11 +34,14 @@ class SocketReceiver:
 
     Args:
         descriptor: descriptor of a non-blocking socket.
-        left: bytes still to come, at least 1.
+        left: bytes still to come, at least 1, with those that have arrived.
         session: decrypts the bytes; None without TLS.
+        arrived: the first bytes, which were read before and precede those of the socket.
     """
 
-    def __init__(self, descriptor: int, left: int, session: TlsSession | None = None) -> None:
+    def __init__(
+        self, descriptor: int, left: int, session: TlsSession | None = None, *, arrived: Sequence[bytes] = ()
+    ) -> None:
         self.left = left
         self.is_idle = False
         """Whether the last turn ended because no data arrived."""
@@ -45,7 +50,7 @@ class SocketReceiver:
         self.waited_seconds = 0.0
         """Total time that threads have waited for data."""
         self._read: Callable[[memoryview], int] = partial(session.receive_into if session else _read_into, descriptor)
-        self._buffer = memoryview(bytearray(min(_PIECE_BYTES, left)))
+        self._arrived = arrived
         self._may_wait_until = 0.0
         self._poll = select.poll()
         self._poll.register(descriptor, select.POLLIN)
@@ -54,15 +59,21 @@ class SocketReceiver:
         """Yield data until the body is complete, no data arrives for a moment, or another upload's turn has come.
 
         Args:
-            room: maximum number of bytes, at least 1.
+            room: maximum number of bytes, at least 1; bytes that had arrived may exceed it.
         """
+        arrived, self._arrived = self._arrived, ()
+        for piece in arrived:
+            yield memoryview(piece)
+            self.left -= len(piece)
+        room = max(0, room - sum(map(len, arrived)))
+        buffer = _buffer_of_thread()
         until = max(0, self.left - min(room, _TURN_BYTES))
         self._may_wait_until = self.waited_seconds + _WAITING_SECONDS_MAX
         self.is_idle = False
         while self.left > until and not self.is_idle and not self.has_ended:
-            filled = self._fill(self._buffer[: self.left - until])
+            filled = self._fill(buffer[: self.left - until])
             if filled:
-                yield self._buffer[:filled]
+                yield buffer[:filled]
                 self.left -= filled
 
     def _fill(self, space: memoryview) -> int:
@@ -90,6 +101,14 @@ class SocketReceiver:
         is_there = bool(self._poll.poll(_PATIENCE_MS))
         self.waited_seconds += time.monotonic() - began
         return is_there
+
+
+def _buffer_of_thread() -> memoryview:
+    """Return the buffer of this thread: a new one for each body would cost the time to clear its pages."""
+    if not hasattr(_of_thread, "buffer"):
+        _of_thread.buffer = memoryview(bytearray(_PIECE_BYTES))
+    buffer: memoryview = _of_thread.buffer
+    return buffer
 
 
 def _read_into(descriptor: int, space: memoryview) -> int:

@@ -119,23 +119,28 @@ class RequestBody(ContentSource):
     async def blocking_reads(
         self, make_room: Callable[[], Awaitable[int]]
     ) -> AsyncGenerator[Iterator[memoryview], None]:
-        content, protocol = self._content, self._protocol
-        if (self._left or 0) < DIRECT_BYTES_MIN or not _can_lend(protocol, content):
+        content, protocol, length = self._content, self._protocol, self._left or 0
+        if length < DIRECT_BYTES_MIN or not _can_lend(protocol, content):
             return
+        self._require_size(self._offset + length)
         arrived = list(iter(partial(protocol.take_arrived, content), b""))
+        already_counted = content.total_bytes - sum(map(len, arrived))
         # If the parser is past the end of the body now, perhaps within the next request, do not read the socket.
         with protocol.lend(content) if _can_lend(protocol, content) else nullcontext() as descriptor:
-            if arrived:
+            if descriptor is None:
+                await make_room()
                 yield map(memoryview, arrived)
-            self._count(sum(map(len, arrived)))
-            if descriptor is None or not self._left:
+                self._count(sum(map(len, arrived)))
                 return
-            receiver = SocketReceiver(descriptor, self._left, self._session)
+            receiver = SocketReceiver(descriptor, length, self._session, arrived=arrived)
+            if not arrived and self._session is None:
+                # No thread waits for a client that has sent only the head.
+                await self._pace.wait(readable(descriptor))
             while receiver.left:
                 left, waited_seconds = receiver.left, receiver.waited_seconds
                 yield receiver.turn(await make_room())
                 # Keep aiohttp's count of received bytes correct, as if the parser had read them.
-                content.total_bytes += left - receiver.left
+                content.total_bytes = already_counted + length - receiver.left
                 if receiver.has_ended:
                     raise ClientGoneError("the body ended early")
                 self._count(left - receiver.left, waited_seconds=receiver.waited_seconds - waited_seconds)
