@@ -196,6 +196,7 @@ class InstrumentedBlobStorage(StagingStorage):
     def __init__(self, inner: StagingStorage, *, observe: Observer, clock: Callable[[], float]) -> None:
         self.name = inner.name
         self.creates_exclusively = inner.creates_exclusively
+        self.tells_md5 = inner.tells_md5
         self.inner = inner
         self.clock = clock
         self._observe = observe

@@ -97,6 +97,8 @@ class BlobStorage(Resource):
     """The driver's name in configuration, metrics and logs."""
     creates_exclusively: bool = True
     """Whether `create` is exclusive across processes; false for a store without conditional writes."""
+    tells_md5: bool = True
+    """Whether listings report the MD5 of small objects; if not, the content of a link costs a read."""
 
     @abstractmethod
     async def read(self, key: str, *, limit: int = SMALL_OBJECT_BYTES_MAX) -> bytes:

@@ -144,6 +144,8 @@ class TagLinks:
         Costs one listing, and a read per tag only if the store does not list checksums: 51 tags on an object store cost
         one request instead of 52.
         """
+        if not self._storage.tells_md5:
+            return await self._resolving_to(digest, [tag async for tag in self.names(name)], name)
         wanted = link_md5(digest)
         certain: list[Tag] = []
         to_read: list[Tag] = []
@@ -157,11 +159,14 @@ class TagLinks:
             elif stat.md5 == wanted:
                 certain.append(tag)
 
+        return certain + await self._resolving_to(digest, to_read, name)
+
+    async def _resolving_to(self, digest: Digest, tags: Sequence[Tag], name: RepositoryName) -> list[Tag]:
         async def resolve(tag: Tag) -> Digest | None:
             return await self.resolve(name, tag)
 
-        resolved = await map_bounded(resolve, to_read)
-        return certain + [tag for tag, target in zip(to_read, resolved, strict=True) if target == digest]
+        resolved = await map_bounded(resolve, tags)
+        return [tag for tag, target in zip(tags, resolved, strict=True) if target == digest]
 
 
 def link_md5(digest: Digest) -> str:

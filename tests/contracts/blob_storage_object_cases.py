@@ -161,6 +161,7 @@ class ObjectCases:
         await storage.write("/object", b"content")
         expected = hashlib.md5(b"content", usedforsecurity=False).hexdigest() if self.TELLS_MD5 else None
         assert (await storage.stat("/object")).md5 == expected
+        assert storage.tells_md5 == self.TELLS_MD5
 
     async def test_write_is_visible_to_other_instance(self, storage, reopen):
         other = await reopen()

@@ -79,9 +79,9 @@ class TestInstrumentedBlobStorage(BlobStorageContract):
 
     @pytest.mark.parametrize("is_exclusive", [True, False])
     async def test_capabilities_are_those_of_the_inner_storage(self, inner, is_exclusive):
-        inner.creates_exclusively = is_exclusive
+        inner.creates_exclusively = inner.tells_md5 = is_exclusive
         storage = InstrumentedBlobStorage(inner, observe=lambda *_: None, clock=lambda: 0.0)
-        assert storage.creates_exclusively == is_exclusive
+        assert (storage.creates_exclusively, storage.tells_md5) == (is_exclusive, is_exclusive)
 
     async def test_failed_operation_is_measured(self, storage, observed):
         with pytest.raises(ObjectNotFoundError):

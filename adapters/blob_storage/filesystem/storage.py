@@ -60,6 +60,7 @@ class FilesystemBlobStorage(StagingStorage, Diagnosable):
     """
 
     name = "filesystem"
+    tells_md5 = False
 
     def __init__(
         self,
