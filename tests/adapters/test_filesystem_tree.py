@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.blob_storage.filesystem import FilesystemBlobStorage, tree
+from adapters.blob_storage.filesystem import FilesystemBlobStorage, removal, tree
 from adapters.blob_storage.filesystem import writer as writers
 from core.errors import ObjectNotFoundError, StorageUnavailableError
 from tests.support.streams import collect, stage
@@ -56,6 +56,70 @@ def test_write_survives_deletion_of_its_folder(folder, tmp_path, monkeypatch):
     assert list((tmp_path / ".tmp").iterdir()) == []
 
 
+def test_files_of_a_new_folder_appear_together(folder, tmp_path, monkeypatch):
+    """One rename shows both, and one sync of the folder above makes both durable."""
+    (tmp_path / ".tmp").mkdir()
+    renamed, synced = [], []
+    rename, fsync = os.rename, os.fsync
+
+    def note_rename(source: str, target: str) -> None:
+        renamed.append(target)
+        rename(source, target)
+
+    def note_sync(descriptor: int) -> None:
+        synced.append(descriptor)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "rename", note_rename)
+    monkeypatch.setattr(os, "fsync", note_sync)
+    files = [("tags/v1/current/link", b"a"), ("tags/v1/index/sha256/0/link", b"b"), ("other", b"c")]
+    folder.write_all([(f"{tmp_path}/{name}", content) for name, content in files])
+    assert [(tmp_path / name).read_bytes() for name, _ in files] == [b"a", b"b", b"c"]
+    assert renamed == [f"{tmp_path}/tags", f"{tmp_path}/other"]
+    assert len(synced) == 3 + 2
+    assert list((tmp_path / ".tmp").iterdir()) == []
+
+
+def test_files_survive_another_writer_of_their_folder(folder, tmp_path, monkeypatch):
+    build_all = tree.build_all
+
+    def build_and_meet(private: str, files: list[tuple[str, bytes]]) -> None:
+        build_all(private, files)
+        (tmp_path / "tags/v2").mkdir(parents=True)
+
+    monkeypatch.setattr(tree, "build_all", build_and_meet)
+    (tmp_path / ".tmp").mkdir()
+    files = [("tags/v1/current/link", b"a"), ("tags/v1/index/link", b"b")]
+    folder.write_all([(f"{tmp_path}/{name}", content) for name, content in files])
+    assert [(tmp_path / name).read_bytes() for name, _ in files] == [b"a", b"b"]
+    assert (tmp_path / "tags/v2").exists()
+    assert list((tmp_path / ".tmp").iterdir()) == []
+
+
+def test_files_of_a_new_folder_that_do_not_fit_leave_nothing(folder, tmp_path, monkeypatch):
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    (tmp_path / ".tmp").mkdir()
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="full"):
+        folder.write_all([(f"{tmp_path}/v1/a", b"a"), (f"{tmp_path}/v1/b", b"b")])
+    assert [path.name for path in tmp_path.iterdir()] == [".tmp"]
+    assert list((tmp_path / ".tmp").iterdir()) == []
+
+
+def test_removal_does_not_depend_on_what_was_expected(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    (tmp_path / "folder/inner").mkdir(parents=True)
+    (tmp_path / "folder/link").symlink_to(tmp_path / "kept")
+    (tmp_path / "kept").mkdir()
+    removal.remove(f"{tmp_path}/file/below")
+    removal.remove(f"{tmp_path}/file", is_folder=True)
+    removal.remove(f"{tmp_path}/folder")
+    removal.remove(f"{tmp_path}/missing", is_folder=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+
+
 def test_deletion_survives_a_late_writer(tmp_path, monkeypatch):
     (tmp_path / "t/a").mkdir(parents=True)
     remove_folder = os.rmdir
@@ -66,7 +130,7 @@ def test_deletion_survives_a_late_writer(tmp_path, monkeypatch):
         remove_folder(path)
 
     monkeypatch.setattr(os, "rmdir", write_and_remove)
-    tree.remove(f"{tmp_path}/t")
+    removal.remove(f"{tmp_path}/t")
     assert not (tmp_path / "t").exists()
 
 

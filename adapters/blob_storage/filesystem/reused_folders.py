@@ -15,6 +15,8 @@ _FOLDERS_MAX: Final = 512
 """About the number of folders that pushes of small images free between two sweeps."""
 _NAMES_MAX: Final = 8
 """Maximum number of file names for which folders are kept."""
+_LINKS_OF_LEAF: Final = 2
+"""Number of links to a folder without folders in it; some file systems count 1 for all folders."""
 _CONTENT_BYTES_MAX: Final = 4096
 """The space of a larger file is worth freeing."""
 
@@ -29,6 +31,8 @@ class ReusedFolders:
     def keep(self, private: str) -> bool:
         """Take ownership of the folder at `private` if it can be reused; return whether it can."""
         try:
+            if os.lstat(private).st_nlink > _LINKS_OF_LEAF:
+                return False
             (name,) = os.listdir(private)
             state = os.lstat(f"{private}/{name}")
         except (OSError, ValueError):

@@ -5,14 +5,18 @@ processor time of this implementation, and pushing an image of three layers need
 """
 
 import asyncio
+import os
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from queue import SimpleQueue
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_CLOSED: Final = -1
 
 
 class _Call:
@@ -58,19 +62,28 @@ class BlockingCalls:
         self._under_way = 0
         self._over: deque[_Call] = deque()
         self._is_waking = False
+        self._waker = _CLOSED
+        """Wakes the event loop: an event descriptor takes one call on each side, asyncio's pair of sockets three."""
 
     def open(self) -> None:
         """Start accepting calls; threads start on demand."""
         self._loop = asyncio.get_running_loop()
+        self._waker = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._loop.add_reader(self._waker, self._deliver)
 
     async def aclose(self) -> None:
         """Wait for the calls that are running, and end the threads."""
-        self._loop = None
+        loop, self._loop = self._loop, None
         threads, self._threads = self._threads, []
         for _ in threads:
             self._queue.put(None)
         for thread in threads:
             await asyncio.to_thread(thread.join)
+        if loop is not None:
+            self._deliver()
+            loop.remove_reader(self._waker)
+            os.close(self._waker)
+            self._waker = _CLOSED
 
     async def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call `function` in a thread and return its result.
@@ -83,7 +96,7 @@ class BlockingCalls:
         call = _Call(function, args, kwargs, self._loop.create_future())
         self._under_way += 1
         if self._under_way > len(self._threads) < self._threads_max:
-            self._start_thread(self._loop)
+            self._start_thread()
         self._queue.put(call)
         try:
             await call.waiting
@@ -98,14 +111,14 @@ class BlockingCalls:
         result: T = call.result
         return result
 
-    def _start_thread(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _start_thread(self) -> None:
         name = f"blob-storage-{len(self._threads)}"
         # A daemon thread, so that a process that must end at once does not wait for a disk.
-        thread = threading.Thread(target=self._work, args=(loop,), name=name, daemon=True)
+        thread = threading.Thread(target=self._work, name=name, daemon=True)
         thread.start()
         self._threads.append(thread)
 
-    def _work(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _work(self) -> None:
         while (call := self._queue.get()) is not None:
             if not call.claim():
                 continue
@@ -120,9 +133,11 @@ class BlockingCalls:
             # reads the queue, so it misses no call.
             if not self._is_waking:
                 self._is_waking = True
-                loop.call_soon_threadsafe(self._deliver)
+                os.eventfd_write(self._waker, 1)
 
     def _deliver(self) -> None:
+        with suppress(BlockingIOError):
+            os.eventfd_read(self._waker)
         self._is_waking = False
         while self._over:
             call = self._over.popleft()

@@ -17,8 +17,10 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from itertools import count, takewhile
 from typing import Final
 
+from adapters.blob_storage.filesystem.removal import TAKEN, prune_below, remove, remove_if_empty
 from adapters.blob_storage.filesystem.reused_folders import ReusedFolders
 from core.errors import ObjectNotFoundError
 
@@ -32,7 +34,6 @@ _LEFTOVER_AGE_SECONDS: Final = 24 * 3600
 _ATTEMPTS: Final = 1000
 """How often a change is retried because its folder was deleted by another process, before this is an error."""
 
-_TAKEN: Final = {errno.ENOTEMPTY, errno.EEXIST}
 _STRAY: Final = re.compile(r".+\.[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\.tmp")
 
 _logger = logging.getLogger(__name__)
@@ -50,6 +51,8 @@ class Tree:
         self.root = root
         self._private = f"{root}/{PRIVATE}"
         self._reused = ReusedFolders()
+        self._number = count()
+        self._session = os.urandom(16).hex()
 
     def prepare(self) -> None:
         """Remove leftovers of crashes: entries older than a day, which no process still uses."""
@@ -66,8 +69,12 @@ class Tree:
 
     def write_all(self, files: Sequence[tuple[str, bytes]]) -> None:
         """Write these contents to these paths in order, each durable before the next one appears."""
-        for path, content in files:
-            self.write(path, content)
+        position = 0
+        while position < len(files):
+            written = self._write_together(files[position:])
+            if not written:
+                self.write(*files[position])
+            position += written or 1
 
     def create(self, path: str, content: bytes) -> bool:
         """Write `content` to `path` unless the path exists; return whether it was written.
@@ -136,7 +143,7 @@ class Tree:
             sync_folder(folder)
         for private in hidden:
             if not self._reused.keep(private):
-                remove(private)
+                remove(private, is_folder=True)
 
     def clean_up(self) -> None:
         """Remove the folders kept for reuse."""
@@ -149,10 +156,10 @@ class Tree:
         Only `rmdir` is used, which fails on a folder that is not empty; writers create missing folders again.
         """
         for path in paths:
-            is_gone = _prune_below(path)
+            is_gone = prune_below(path)
             parent = _parent(path)
             while is_gone and parent.startswith(f"{top}/"):
-                is_gone = _rmdir(parent)
+                is_gone = remove_if_empty(parent)
                 parent = _parent(parent)
 
     def remove_all(self) -> None:
@@ -182,6 +189,29 @@ class Tree:
         if durable:
             sync_folder(_parent(shown))
 
+    def _write_together(self, files: Sequence[tuple[str, bytes]]) -> int:
+        """Write the first files that lie below the same missing folder; return their number, 0 if there are not two.
+
+        The folder appears with all of them, and one rename and one sync of its parent serve all.
+        """
+        shared = os.path.commonpath([path for path, _ in files[:2]])
+        if len(files) == 1 or os.path.lexists(shared):
+            return 0
+        top = _first_missing(f"{shared}/")
+        together = list(takewhile(lambda file: file[0].startswith(f"{top}/"), files))
+        private = self._new_name()
+        try:
+            build_all(private, [(path[len(top) :], content) for path, content in together])
+            os.rename(private, top)
+        except OSError as error:
+            remove(private)
+            if error.errno in {*TAKEN, errno.ENOENT, errno.EXDEV}:
+                # Another writer created or removed a folder on the way, or part of the root is another file system.
+                return 0
+            raise
+        sync_folder(_parent(top))
+        return len(together)
+
     def _hide(self, path: str) -> str | None:
         """Rename the entry at `path` to a private name, and return that name; None if there is nothing."""
         private = self._new_name()
@@ -205,7 +235,8 @@ class Tree:
                 return private
 
     def _new_name(self) -> str:
-        return f"{self._private}/{os.urandom(16).hex()}"
+        # Unique among processes, also those that were forked from one with this object.
+        return f"{self._private}/{self._session}-{os.getpid()}-{next(self._number)}"
 
     def _clean(self, path: str) -> None:
         try:
@@ -231,54 +262,6 @@ def sync_folder(path: str) -> None:
         os.close(descriptor)
 
 
-def remove(path: str) -> None:
-    """Remove the file or the whole folder at `path`, names in descending order; links are not followed."""
-    # A writer that found the folder before it was hidden may still create an entry in it: then try again.
-    while os.path.lexists(path):
-        try:
-            _remove_listed(path)
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            if error.errno not in _TAKEN:
-                raise
-
-
-def _remove_listed(path: str) -> None:
-    try:
-        os.unlink(path)
-    except IsADirectoryError:
-        for name in sorted(os.listdir(path), reverse=True):
-            remove(f"{path}/{name}")
-        os.rmdir(path)
-
-
-def _prune_below(path: str) -> bool:
-    """Remove the empty folders in the folder at `path`, then the folder if it is empty; return whether it is gone."""
-    try:
-        with os.scandir(path) as entries:
-            folders = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
-    except NotADirectoryError:
-        return False
-    except FileNotFoundError:
-        return True
-    for folder in folders:
-        _prune_below(folder)
-    return _rmdir(path)
-
-
-def _rmdir(path: str) -> bool:
-    try:
-        os.rmdir(path)
-    except FileNotFoundError:
-        return True
-    except OSError as error:
-        if error.errno not in {*_TAKEN, errno.ENOTDIR}:
-            raise
-        return False
-    return True
-
-
 def _unlink(path: str) -> None:
     with suppress(FileNotFoundError):
         os.unlink(path)
@@ -299,10 +282,21 @@ def _first_missing(path: str) -> str:
 
 def build(private: str, relative: str, content: bytes, *, durable: bool) -> None:
     """Create the file `private + relative`, synced if `durable`, and the folders on the way to it."""
-    folders = [private + relative[:end] for end, character in enumerate(relative) if character == "/"]
-    for folder in folders:
+    for folder in _folders_of(private, relative):
         os.mkdir(folder)
     _write_new(private + relative, content, durable=durable)
+
+
+def build_all(private: str, files: Sequence[tuple[str, bytes]]) -> None:
+    """Create the files `private + relative`, synced, and the folders on the way to them."""
+    for folder in dict.fromkeys(folder for relative, _ in files for folder in _folders_of(private, relative)):
+        os.mkdir(folder)
+    for relative, content in files:
+        _write_new(private + relative, content, durable=True)
+
+
+def _folders_of(private: str, relative: str) -> list[str]:
+    return [private + relative[:end] for end, character in enumerate(relative) if character == "/"]
 
 
 def _write_new(path: str, content: bytes, *, durable: bool) -> None:
@@ -329,7 +323,7 @@ def show(private: str, top: str, path: str, place: Callable[[str, str], None]) -
             # Renaming a folder onto a folder that is not empty fails.
             (place if top == path else os.rename)(private + top[origin:], top)
         except OSError as error:
-            if error.errno not in _TAKEN or top == path:
+            if error.errno not in TAKEN or top == path:
                 raise
             deeper = path.find("/", len(top) + 1)
             top = path if deeper < 0 else path[:deeper]

@@ -157,12 +157,12 @@ class FileWriter(BlobWriter):
     def _open(self, *, resume: bool) -> None:
         self._lock()
         # Between opening and locking, the previous writer may have committed: then the open file is a finished blob.
-        while not self._is_at_path():
+        while (state := self._state_at_path()) is None:
             self.close()
             self._lock()
         if not resume:
             os.ftruncate(self._descriptor, 0)
-        self._size = self._handed_on = os.fstat(self._descriptor).st_size
+        self._size = self._handed_on = state.st_size if resume else 0
 
     def _lock(self) -> None:
         self._descriptor = self._open_file()
@@ -231,7 +231,7 @@ class FileWriter(BlobWriter):
     def _commit(self, target: str, then: SmallObjects) -> None:
         was_open = self._descriptor != _NOT_OPEN
         self._open_first()
-        if was_open and not self._is_at_path():
+        if was_open and self._state_at_path() is None:
             # Deleted in the meantime, for example because the client cancelled the upload.
             raise ObjectNotFoundError(self._key)
         self._write_held()
@@ -243,15 +243,16 @@ class FileWriter(BlobWriter):
         self._tree.write_all(then)
 
     def _discard(self) -> None:
-        if self._is_at_path():
+        if self._state_at_path() is not None:
             os.unlink(self._path)
 
-    def _is_at_path(self) -> bool:
-        """Whether the path still leads to the open file."""
+    def _state_at_path(self) -> os.stat_result | None:
+        """Return the state of the open file; None if the path leads to another file or to none."""
         try:
-            return os.path.samestat(os.fstat(self._descriptor), os.stat(self._path))
+            state = os.stat(self._path)
         except (FileNotFoundError, NotADirectoryError):
-            return False
+            return None
+        return state if os.path.samestat(os.fstat(self._descriptor), state) else None
 
 
 def read_boot_id(path: str = _BOOT_ID_FILE) -> str:
