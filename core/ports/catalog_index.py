@@ -14,8 +14,11 @@ from core.ports.resource import Resource
 class CatalogIndex(Resource):
     """A sorted set of repository names. One per process; safe for concurrent tasks.
 
-    Every method may raise `StorageUnavailableError`, or its subclass `CatalogLostError` if the whole set is lost. Error
-    messages must not contain secrets.
+    The set may be lost as a whole: there was none yet, or another program removed it. Then every method but
+    `replace_all` raises `CatalogLostError`, in every process, until a `replace_all` has ended. No other method creates
+    a set, since an empty one would look complete.
+
+    Every method may raise `StorageUnavailableError`. Error messages must not contain secrets.
     """
 
     name: str
@@ -46,7 +49,14 @@ class CatalogIndex(Resource):
         """Replace the set by exactly `names`, which are streamed, in any order, possibly with duplicates.
 
         Readers see the old or the new set, never an empty or incomplete one. If `names` or the store fails, the old set
-        stays. A name that is added during the replacement is not lost. Two processes may run this concurrently.
+        stays, or the set stays lost. A name that is added during the replacement is not lost. Two processes may run
+        this concurrently.
+
+        A set that is lost at the beginning appears with all of its names. An index that cannot do that in its store,
+        for want of rights, may be empty for a moment before; so a caller does not trust an empty index after a loss.
+
+        Raises:
+            CatalogLostError: the set was lost during the replacement, so names that others added may be lost with it.
         """
 
     @property

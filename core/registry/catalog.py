@@ -6,7 +6,7 @@ are kept in memory and written later. A rebuild from storage repairs changes tha
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import aclosing
 from typing import Final
@@ -23,6 +23,7 @@ from core.model.names import RepositoryName
 from core.model.pagination import Page
 from core.ports.blob_storage import BlobStorage
 from core.ports.catalog_index import CatalogIndex
+from core.registry.catalog_scan import BATCH_NAMES, CatalogScan
 from core.store.repositories import holds_manifest, repository_paths
 
 _LOGGER: Final = logging.getLogger(__name__)
@@ -30,7 +31,6 @@ _LOGGER: Final = logging.getLogger(__name__)
 PAGE_SIZE_DEFAULT: Final = 100
 PENDING_MAX: Final = 100_000
 """Maximum number of missed changes kept in memory, about 20 MB of names; a rebuild finds any others."""
-_BATCH_NAMES: Final = 256
 _INDEX_PAGE: Final = 1000
 
 
@@ -62,6 +62,7 @@ class CatalogService:
         self._forgotten = 0
         self._is_filled = index.is_derived
         self._is_lost = False
+        self._is_doubtful = False
         self._is_unavailable = False
 
     @property
@@ -177,34 +178,84 @@ class CatalogService:
     async def catch_up(self, *, fills: bool = True) -> bool:
         """Fill the index if necessary, write pending changes, and return whether all of this succeeded.
 
-        Filling is necessary if it was not done yet, or if the index has become empty. Called at start and periodically.
-        An outage of the index or storage, and its end, are logged once.
+        Filling is necessary if it was not done yet, or if the index has lost its names. Called at start and
+        periodically. An outage of the index or storage, and its end, are logged once.
 
         Args:
-            fills: False if another process fills the index first. An outage at start and a loss are repaired by each
-                process that noticed them.
+            fills: whether this process fills the index. A process that does not fill waits for another one that does,
+                so that a loss costs one scan of storage per replica. An outage at start is repaired by each process.
         """
         try:
-            if self._is_lost or (fills and not self._is_filled):
-                await self.rebuild()
-            elif not self.is_derived:
-                await self._index.check()
-                self._is_filled = True
+            if not self.is_derived:
+                await self._ensure_filled(fills=fills)
             await self.flush_pending()
         except StorageError as error:
+            is_lost = isinstance(error, CatalogLostError)
+            is_expected = is_lost and not fills and not self._is_filled
             # An index that was unavailable at start may hold outdated names, or none.
-            self._is_lost = self._is_lost or not self._is_filled
-            self._note_outage(error)
+            self._is_doubtful = self._is_doubtful or not (is_lost or self._is_filled)
+            self._is_lost = self._is_lost or is_lost or not self._is_filled
+            if not is_expected:
+                self._note_outage(error)
             return False
         self._note_recovery()
         return True
 
+    async def _ensure_filled(self, *, fills: bool) -> None:
+        """Fill the index if it was not filled yet or is lost; otherwise check that it responds.
+
+        Raises:
+            CatalogLostError: the index has no names, and another process has to fill it.
+        """
+        if self._is_filled and not self._is_lost:
+            await self._index.check()
+        elif fills or self._is_doubtful:
+            if not self._is_lost and await self._lacks_names():
+                # Until it is filled, pages and pushes must not treat it as complete.
+                self._is_lost = True
+                _LOGGER.info("catalog index is empty and is being filled", extra={"index": self._index.name})
+            await self.rebuild()
+        elif await self._is_empty():
+            # Somebody created it by hand, or it was filled when storage held nothing: a scan tells.
+            await self._require_few_repositories()
+            await self.rebuild()
+        else:
+            # An index gets all of its names at once.
+            self._is_filled = True
+            self._is_lost = False
+
+    async def _lacks_names(self) -> bool:
+        try:
+            return await self._is_empty()
+        except CatalogLostError:
+            return True
+
+    async def _is_empty(self) -> bool:
+        return not (await self._index.page(after="", limit=1)).items
+
+    async def _require_few_repositories(self) -> None:
+        """Raise `CatalogLostError` if storage holds too many repositories to be scanned by each process."""
+        count, is_any_listed = 0, False
+        async with closing(repository_paths(self._storage)) as paths:
+            async for path in paths:
+                name = RepositoryName.parse(path)
+                if name is not None and self._may_list(name):
+                    count += 1
+                    is_any_listed = is_any_listed or await self._belongs(name)
+                if is_any_listed and count > BATCH_NAMES:
+                    raise CatalogLostError("the catalog index is empty and is being filled by another process")
+
     async def flush_pending(self) -> int:
         """Write pending changes to the index; return the number of names. Free of cost if there are none.
+
+        Rebuilds an index that is lost, which only a process without `catch_up`, such as a command, leaves to this
+        method.
 
         Raises:
             StorageUnavailableError: the index is still unavailable; unwritten changes stay pending.
         """
+        if self._is_lost:
+            await self.rebuild()
         written = await self._write_pending()
         if self._forgotten:
             await self.rebuild()
@@ -224,25 +275,18 @@ class CatalogService:
         if self.is_derived:
             return 0
         forgotten = self._forgotten
-        seen: set[RepositoryName] = set()
-        indexed: set[RepositoryName] = set()
-
-        async def scanned() -> AsyncIterator[RepositoryName]:
-            for source in (self._repositories(), self._indexed_behind(seen, indexed)):
-                async with aclosing(source) as names:
-                    async for name in names:
-                        seen.add(name)
-                        yield name
-
-        await self._index.replace_all(scanned())
+        scan = CatalogScan(self._index, storage=self._storage, with_manifest=self._with_manifest)
+        async with aclosing(scan.names()) as names:
+            await self._index.replace_all(names)
         self._forgotten -= forgotten
         self._is_filled = True
         self._is_lost = False
-        count = len(seen)
+        self._is_doubtful = False
+        count = len(scan.seen)
         _LOGGER.info("catalog index rebuilt", extra={"index": self._index.name, "repositories": count})
-        changed = sorted(seen ^ indexed)
+        changed = scan.changed()
         try:
-            await self._check_again(changed, indexed=seen)
+            await self._check_again(changed, indexed=scan.seen)
         except StorageError:
             # Another rebuild compares these names, as it does those that could not be remembered.
             self._forgotten += len(changed)
@@ -251,7 +295,7 @@ class CatalogService:
 
     async def _check_again(self, changed: Sequence[RepositoryName], *, indexed: AbstractSet[RepositoryName]) -> None:
         """Look at the names that a rebuild added or removed: another process may have changed them after the scan."""
-        for names in (changed[at : at + _BATCH_NAMES] for at in range(0, len(changed), _BATCH_NAMES)):
+        for names in (changed[at : at + BATCH_NAMES] for at in range(0, len(changed), BATCH_NAMES)):
             held = set(await self._with_manifest(names))
             for name in names:
                 if (name in held) != (name in indexed):
@@ -347,39 +391,6 @@ class CatalogService:
         if self._is_unavailable:
             self._is_unavailable = False
             _LOGGER.info("catalog index available again", extra={"index": self._index.name, "pending": self.pending})
-
-    async def _repositories(self) -> AsyncGenerator[RepositoryName, None]:
-        """Yield the repositories in storage that hold a manifest."""
-        batch: list[RepositoryName] = []
-        async with closing(repository_paths(self._storage)) as paths:
-            async for path in paths:
-                name = RepositoryName.parse(path)
-                if name is not None:
-                    batch.append(name)
-                if len(batch) == _BATCH_NAMES:
-                    for each in await self._with_manifest(batch):
-                        yield each
-                    batch = []
-        for each in await self._with_manifest(batch):
-            yield each
-
-    async def _indexed_behind(
-        self, seen: AbstractSet[RepositoryName], indexed: set[RepositoryName]
-    ) -> AsyncGenerator[RepositoryName, None]:
-        """Yield names in the index that the scan did not see, if their repositories hold a manifest now.
-
-        Adds all names of the index to `indexed`.
-
-        The index may contain the name of a repository without manifests. If that repository is pushed to after the scan
-        has passed it, the push changes nothing in the index, since the name is there. Only this check keeps the name.
-        """
-        after, has_more = "", True
-        while has_more:
-            page = await self._index.page(after=after, limit=_INDEX_PAGE)
-            indexed.update(page.items)
-            for name in await self._with_manifest([name for name in page.items if name not in seen]):
-                yield name
-            after, has_more = (page.items[-1] if page.items else after), page.has_more
 
     async def _with_manifest(self, names: Sequence[RepositoryName]) -> list[RepositoryName]:
         checks = await map_bounded(self._belongs, names)

@@ -4,12 +4,13 @@ import hashlib
 import json
 import secrets
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Final
 from urllib.parse import urlsplit
 
 from core.diagnosis import Diagnosis
-from core.errors import StorageError
+from core.errors import CatalogLostError, StorageError
 from core.model.digest import Digest
 from core.model.media_types import OCI_MANIFEST
 from core.model.names import RepositoryName
@@ -263,7 +264,9 @@ async def clean_scratch(doctor: DoctorContext, push: ScratchPush, check: str) ->
                 await trash.discard(entry.id)
         records = (await ChangeLog(storage).listing()).records
         await storage.delete([summary_keys.change(each.name) for each in records if each.repository == push.name])
-        await doctor.application.catalog_index.remove(push.name)
+        # A lost index contains no names.
+        with suppress(CatalogLostError):
+            await doctor.application.catalog_index.remove(push.name)
     except StorageError as error:
         return failure(check, f"cannot remove {push.name}: {error}", "remove this repository by hand")
     return ok(check, f"{push.name} is removed")

@@ -28,7 +28,7 @@ NAME = RepositoryName("library/redis")
 
 
 class SwitchedIndex(InMemoryCatalogIndex):
-    """Can be away, and can be made to wait."""
+    """Can be away, can be lost until it is replaced, and can be made to wait."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,8 +50,13 @@ class SwitchedIndex(InMemoryCatalogIndex):
         return await super().page(after=after, limit=limit)
 
     async def replace_all(self, names: AsyncIterable[RepositoryName]) -> None:
-        await self._answer()
+        if not self.is_lost:
+            await self._answer()
         await super().replace_all(names)
+        self.is_lost = False
+
+    async def check(self) -> None:
+        await self._answer()
 
     async def _answer(self) -> None:
         await self.may_go_on.wait()
@@ -386,7 +391,6 @@ class TestOutage:
         index.is_lost = True
         with pytest.raises(StorageUnavailableError):
             await service.page(None, None)
-        index.is_lost = False
         await service.record_push(await push(storage, "b"))
         with pytest.raises(StorageUnavailableError, match="is incomplete and is being rebuilt"):
             await service.page(None, None)
