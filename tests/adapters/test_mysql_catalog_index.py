@@ -8,7 +8,8 @@ import pytest
 
 from adapters.catalog_index.go_dsn import parse_go_dsn
 from adapters.catalog_index.mysql import MySqlCatalogIndex, rebuild
-from core.errors import CatalogLostError, StorageUnavailableError
+from adapters.catalog_index.mysql.schema import create_statement
+from core.errors import StorageUnavailableError
 from core.model.names import RepositoryName
 from tests.contracts.catalog_index_contract import all_names, stream
 from tests.support.mariadb import SEED_TABLE, Database, MariaDbServer
@@ -35,10 +36,15 @@ def open_index(database: Database, clock: Callable[[], datetime] | None = None, 
 
 @pytest.fixture(params=["ours", "seed"])
 async def index(request, database: Database, clock: Clock) -> AsyncIterator[MySqlCatalogIndex]:
-    if request.param == "seed":
-        database.sql(SEED_TABLE)
+    database.sql(SEED_TABLE if request.param == "seed" else create_statement())
     async with open_index(database, clock) as index:
         yield index
+
+
+async def never() -> AsyncIterator[RepositoryName]:
+    """Names that must not be read, because the scan would be in vain."""
+    raise AssertionError("storage was scanned")
+    yield NAME
 
 
 def rows(database: Database) -> dict[str, int]:
@@ -47,7 +53,7 @@ def rows(database: Database) -> dict[str, int]:
 
 async def test_missing_table_is_created_as_domeos_reads_it(database):
     async with open_index(database) as index:
-        await index.check()
+        await index.replace_all(stream([]))
         columns = database.sql("SHOW COLUMNS FROM repositories")
     assert [tuple(column[:5]) for column in columns] == [
         ("name", "varchar(1024)", "NO", "PRI", None),
@@ -63,7 +69,7 @@ async def test_narrow_table_is_created_on_a_server_with_short_keys(database):
     database.sql("SET GLOBAL innodb_default_row_format = compact")
     try:
         async with open_index(database) as index:
-            await index.add(RepositoryName("x" * 255))
+            await index.replace_all(stream(["x" * 255]))
             assert await all_names(index) == ["x" * 255]
         [column, _] = database.sql("SHOW COLUMNS FROM repositories")
         assert column[1] == "varchar(255)"
@@ -150,10 +156,8 @@ async def test_rebuild_in_small_pieces_is_the_same(database, table, monkeypatch)
     """Rows are read and written in pieces, foreign ones among them."""
     monkeypatch.setattr(rebuild, "_READ_ROWS", 3)
     monkeypatch.setattr(rebuild, "_WRITE_ROWS", 2)
-    if table:
-        database.sql(table)
+    database.sql(table or create_statement())
     async with open_index(database) as index:
-        await index.check()
         for name in ("a", "a_b", "ab", "b", "Foreign", "foreign/2", "z_z", "zz"):
             database.sql("INSERT INTO repositories VALUES (%s, 1)", name)
         await index.replace_all(stream(["new/1", "a_b", "new/2", "zz", "new_3", "foreign"]))
@@ -183,6 +187,7 @@ def read_rows(database: Database) -> int:
 
 
 async def test_connections_are_opened_once_and_bounded(database):
+    database.sql(create_statement())
     async with open_index(database, connections_max=3) as index:
         await index.check()
         before = opened(database)
@@ -227,8 +232,8 @@ async def test_cancelled_statement_leaves_no_answer_behind(database):
 async def test_four_replicas_start_at_once(database):
     async def start(number: int) -> None:
         async with open_index(database) as index:
-            await index.add(RepositoryName(f"pushed/{number}"))
             await index.replace_all(stream([*(f"app/{n}" for n in range(500)), f"pushed/{number}"]))
+            await index.add(RepositoryName(f"pushed/{number}"))
 
     async with asyncio.TaskGroup() as group:
         for number in range(4):
@@ -237,6 +242,7 @@ async def test_four_replicas_start_at_once(database):
         found = await all_names(index)
     assert set(found) >= {f"app/{n}" for n in range(500)}
     assert len(found) <= 504
+    assert database.sql("SHOW TABLES") == [("repositories",)]
 
 
 class TestRights:
@@ -255,11 +261,34 @@ class TestRights:
             with pytest.raises(
                 StorageUnavailableError, match="missing in MySQL and the user may not create it"
             ) as caught:
-                await index.check()
+                await index.replace_all(never())
             assert "CREATE TABLE IF NOT EXISTS repositories (name VARCHAR(1024)" in str(caught.value)
             database.sql(SEED_TABLE)
             await index.add(NAME)
             assert await all_names(index) == [NAME]
+
+    async def test_name_of_the_right_is_reported_where_no_table_can_be_created(self, mariadb, database):
+        user = mariadb.create_user(database, f"{database.name}_n", "INSERT")
+        async with open_index(user) as index:
+            with pytest.raises(StorageUnavailableError, match="denies the user the right to SELECT"):
+                await index.replace_all(never())
+
+    @pytest.mark.parametrize("rights", ["", ", ALTER", ", DROP"])
+    async def test_user_without_the_right_to_rename_creates_only_the_table(self, mariadb, database, rights):
+        granted = f"SELECT, INSERT, UPDATE, DELETE, CREATE{rights}"
+        user = mariadb.create_user(database, f"{database.name}_w", granted)
+        async with open_index(user) as index:
+            await index.replace_all(stream(["a", "b"]))
+            assert await all_names(index) == ["a", "b"]
+        assert database.sql("SHOW TABLES") == [("repositories",)]
+
+    async def test_user_with_rights_on_the_table_alone_creates_it(self, mariadb, database):
+        user = mariadb.create_user(database, f"{database.name}_t", "ALTER, DROP")
+        database.sql(f"GRANT SELECT, INSERT, UPDATE, DELETE, CREATE ON repositories TO {user.user}@'%'")
+        async with open_index(user) as index:
+            await index.replace_all(stream(["a", "b"]))
+            assert await all_names(index) == ["a", "b"]
+        assert database.sql("SHOW TABLES") == [("repositories",)]
 
     async def test_error_of_a_read_only_user_names_the_right(self, mariadb, database):
         database.sql(SEED_TABLE)
@@ -269,15 +298,6 @@ class TestRights:
             with pytest.raises(StorageUnavailableError, match="denies the user the right to INSERT, UPDATE") as caught:
                 await index.add(NAME)
         assert user.user not in str(caught.value)
-
-    async def test_dropped_table_is_created_again(self, database):
-        async with open_index(database) as index:
-            await index.add(NAME)
-            database.sql("DROP TABLE repositories")
-            with pytest.raises(CatalogLostError, match="does not have the table"):
-                await index.add(NAME)
-            await index.add(NAME)
-            assert await all_names(index) == [NAME]
 
 
 async def test_table_without_the_column_is_reported(database):

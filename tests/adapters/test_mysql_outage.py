@@ -13,6 +13,7 @@ from adapters.blob_storage.memory import InMemoryBlobStorage
 from adapters.catalog_index.go_dsn import MySqlAddress, Secret, parse_go_dsn
 from adapters.catalog_index.mysql import MySqlCatalogIndex
 from adapters.catalog_index.mysql.connections import Connections, Session
+from adapters.catalog_index.mysql.schema import create_statement
 from core.errors import StorageUnavailableError
 from core.model.digest import Digest
 from core.model.names import RepositoryName
@@ -35,6 +36,7 @@ def open_index(address: MySqlAddress) -> MySqlCatalogIndex:
 
 @pytest.fixture
 def address(database: Database) -> MySqlAddress:
+    database.sql(create_statement())
     return parse_go_dsn(f"{database.dsn}?timeout=2s&readTimeout=2s")
 
 

@@ -1,8 +1,8 @@
 """Contract of `CatalogIndex`, run on every adapter.
 
 There are three classes, each a superset of the previous one: for every index, for an index that stores its own set (not
-derived from storage), and for an index whose set is shared by several processes. The test class of an adapter inherits
-from the largest class that applies and defines the fixtures.
+derived from storage), and for an index whose set is shared by several processes. `catalog_index_loss_contract` has a
+fourth. The test class of an adapter inherits from the largest class that applies and defines the fixtures.
 """
 
 import asyncio

@@ -261,6 +261,30 @@ def test_each_missing_right_in_mysql_is_reported(
     assert user.password not in json.dumps(findings)
 
 
+@pytest.mark.parametrize(
+    ("rights", "missing"),
+    [
+        ("SELECT, INSERT, UPDATE, DELETE, CREATE", set()),
+        ("SELECT, CREATE", {"INSERT", "UPDATE", "DELETE"}),
+        ("SELECT, INSERT, UPDATE, DELETE", {"CREATE"}),
+    ],
+)
+def test_missing_table_is_reported_and_not_created(
+    rights: str, missing: set[str], database: Database, mariadb: MariaDbServer, tmp_path: Path
+) -> None:
+    """An empty table would look like a complete catalog."""
+    user = mariadb.create_user(database, f"unmade_{abs(hash(rights)) % 10**8}", rights)
+    environment = {"PATH": "/usr/bin", "SEARCH_BACKEND": "MYSQL", "SEARCH_BACKEND_MYSQL": user.dsn}
+    code, findings = examine(write_config(tmp_path), environment=environment)
+    assert {check.removeprefix("mysql: ") for check in bad(findings)} == missing
+    assert code == (ExitCode.DAMAGE if missing else ExitCode.OK)
+    assert findings["catalog: mysql"]["verdict"] == "warning"
+    assert "registry catalog rebuild" in findings["catalog: mysql"]["remedy"]
+    if "CREATE" in missing:
+        assert "CREATE TABLE IF NOT EXISTS repositories" in findings["mysql: CREATE"]["remedy"]
+    assert database.sql("SHOW TABLES") == []
+
+
 def test_unreachable_mysql_is_reported_without_its_password(tmp_path: Path) -> None:
     dsn = f"user:{PASSWORD.replace(' ', '')}@tcp(127.0.0.1:{free_port()})/registry"
     environment = {"PATH": "/usr/bin", "SEARCH_BACKEND": "MYSQL", "SEARCH_BACKEND_MYSQL": dsn}

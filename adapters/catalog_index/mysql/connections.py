@@ -27,6 +27,7 @@ _CONFLICT: Final = frozenset({1020, 1205, 1213})
 _RETRY_DELAYS: Final = (0.0, 0.05, 0.2, 0.5)
 _CLOSE_SECONDS: Final = 1.0
 """How long a server may take to close its side of a TLS connection, before the connection is aborted."""
+TABLE_EXISTS: Final = 1050
 TABLE_MISSING: Final = 1146
 RIGHTS_MISSING: Final = frozenset({1044, 1142, 1143, 1227})
 _TEXTS: Final = {

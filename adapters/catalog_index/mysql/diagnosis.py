@@ -6,14 +6,12 @@ from typing import Final
 
 import pymysql.err
 
-from adapters.catalog_index.mysql.connections import RIGHTS_MISSING, Session, error_code
-from adapters.catalog_index.mysql.schema import NameOrder, create_statement, ensure_table, order_of
+from adapters.catalog_index.mysql.connections import RIGHTS_MISSING, TABLE_MISSING, Session, error_code
+from adapters.catalog_index.mysql.schema import NameOrder, create_statement, exercise_create, order_of
 from core.diagnosis import Diagnosis, Verdict
-from core.errors import CatalogUnavailableError
 
 _SCRATCH: Final = "registry-doctor/rights"
 """A repository name that no push is likely to use before the test transaction is rolled back."""
-_NARROW_WIDTH: Final = 255
 _CHANGES: Final = {
     "INSERT": "INSERT INTO repositories (name, createTime) VALUES (%s, 0)",
     "UPDATE": "UPDATE repositories SET createTime = 0 WHERE name = %s",
@@ -29,7 +27,7 @@ _FIND_ENGINE: Final = (
 
 
 async def diagnose_rights(session: Session) -> Sequence[Diagnosis]:
-    """Exercise each right on the table once; all changes are rolled back."""
+    """Exercise each right on the table once; all changes are rolled back, and a missing table stays missing."""
     found = [await _create(session)]
     found.append(await _try("SELECT", session.run("SELECT name FROM repositories LIMIT 1")))
     for right, statement in _CHANGES.items():
@@ -38,15 +36,17 @@ async def diagnose_rights(session: Session) -> Sequence[Diagnosis]:
 
 
 async def _create(session: Session) -> Diagnosis:
+    diagnosis = await _try("CREATE", exercise_create(session))
+    if diagnosis.verdict is not Verdict.FAILURE:
+        return diagnosis
     try:
-        await ensure_table(session)
-    except CatalogUnavailableError as error:
-        return Diagnosis(check="mysql: CREATE", verdict=Verdict.FAILURE, detail=str(error), remedy=_grant("CREATE"))
-    # An existing table does not prove the right; this statement requires the right and has no effect on an existing
-    # table.
-    diagnosis = await _try("CREATE", session.run(create_statement(_NARROW_WIDTH)))
+        await session.run("SELECT 1 FROM repositories LIMIT 1")
+    except pymysql.err.MySQLError as error:
+        if error_code(error) == TABLE_MISSING:
+            statement = create_statement()
+            return replace(diagnosis, remedy=f"{diagnosis.remedy}, or run as another user: {statement}")
     # The right is needed only to create the table, which exists.
-    return replace(diagnosis, verdict=Verdict.WARNING) if diagnosis.verdict is Verdict.FAILURE else diagnosis
+    return replace(diagnosis, verdict=Verdict.WARNING)
 
 
 async def _rolled_back(session: Session, statement: str) -> None:
@@ -63,6 +63,9 @@ async def _try(right: str, use: Awaitable[object]) -> Diagnosis:
         await use
     except pymysql.err.MySQLError as error:
         code = error_code(error)
+        if code == TABLE_MISSING:
+            # The server checks the right first. The registry creates the table when it fills it.
+            return Diagnosis(check=check, verdict=Verdict.OK)
         is_right = code in RIGHTS_MISSING
         return Diagnosis(
             check=check,

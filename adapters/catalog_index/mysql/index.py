@@ -1,7 +1,9 @@
 """The MySQL adapter: the port's methods in SQL."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import datetime
 from typing import Final, TypeVar
 
@@ -11,10 +13,11 @@ from adapters.catalog_index.bounds import legal_bound
 from adapters.catalog_index.go_dsn import MySqlAddress
 from adapters.catalog_index.journal import ChangeJournal
 from adapters.catalog_index.mysql.connections import TABLE_MISSING, Connections, MySqlError, Session
+from adapters.catalog_index.mysql.creation import create_filled, drop_leftovers, new_owner
 from adapters.catalog_index.mysql.diagnosis import diagnose_rights
 from adapters.catalog_index.mysql.reading import read_names
 from adapters.catalog_index.mysql.rebuild import read_rows, write_difference
-from adapters.catalog_index.mysql.schema import NameOrder, ensure_table
+from adapters.catalog_index.mysql.schema import NameOrder, find_order, require_creatable
 from core.diagnosis import Diagnosable, Diagnosis, Verdict
 from core.errors import CatalogLostError, CatalogUnavailableError
 from core.model.names import RepositoryName
@@ -30,9 +33,9 @@ class MySqlCatalogIndex(CatalogIndex, Diagnosable):
     """The table `repositories`; one per process, opened as a context, shared by any number of replicas.
 
     The first call makes the first connection, so a server that is down does not prevent the start. The index recovers
-    by itself, including a missing table, when the server is back. A page costs one statement on this registry's own
-    table and about two on the old registry's, for any number of rows; a change costs one; a rebuild reads all rows and
-    writes the difference.
+    by itself when the server is back. Only `replace_all` creates a missing table, complete. A page costs one statement
+    on this registry's own table and about two on the old registry's, for any number of rows; a change costs one; a
+    rebuild reads all rows and writes the difference.
 
     Args:
         address: address and credentials of the server.
@@ -56,6 +59,8 @@ class MySqlCatalogIndex(CatalogIndex, Diagnosable):
         self._connections = Connections(address, size=connections_max, retry_seconds=retry_seconds)
         self._journal = ChangeJournal()
         self._order: NameOrder | None = None
+        self._owner = new_owner()
+        self._creating = asyncio.Lock()
 
     @override
     async def start(self) -> None:
@@ -110,8 +115,15 @@ class MySqlCatalogIndex(CatalogIndex, Diagnosable):
     @override
     async def replace_all(self, names: AsyncIterable[RepositoryName]) -> None:
         with self._journal.recording() as changes:
-            before = await self._work(lambda session, _: read_rows(session))
+            before = await self._rows_or_none()
+            if before is not None:
+                await self._drop_leftovers()
             wanted = {str(name) async for name in names}
+            if before is None:
+                if await self._create({name for name in wanted if changes.get(name, True)}):
+                    return
+                # Its rows are from another scan of storage, which is as new as this one.
+                before = {}
 
             async def write(session: Session, _: NameOrder) -> None:
                 added = {name for name, is_present in changes.items() if is_present}
@@ -124,6 +136,26 @@ class MySqlCatalogIndex(CatalogIndex, Diagnosable):
                 )
 
             await self._work(write)
+
+    async def _rows_or_none(self) -> dict[str, int] | None:
+        """Return the rows; None if the table is missing and may be created."""
+        try:
+            return await self._work(lambda session, _: read_rows(session))
+        except CatalogLostError:
+            # Otherwise every attempt would scan storage in vain.
+            await self._connections.work(require_creatable)
+            return None
+
+    async def _drop_leftovers(self) -> None:
+        async with self._creating:
+            await self._connections.work(lambda session: drop_leftovers(session, owner=self._owner))
+
+    async def _create(self, names: AbstractSet[str]) -> bool:
+        ordered, now = sorted(names), self._unix_seconds()
+        async with self._creating:
+            return await self._connections.work(
+                lambda session: create_filled(session, ordered, owner=self._owner, now=now)
+            )
 
     @property
     @override
@@ -145,7 +177,7 @@ class MySqlCatalogIndex(CatalogIndex, Diagnosable):
     async def _work(self, do: Callable[[Session, NameOrder], Awaitable[T]]) -> T:
         async def prepared(session: Session) -> T:
             if self._order is None:
-                self._order = await ensure_table(session)
+                self._order = await find_order(session)
                 if self._order is NameOrder.UNKNOWN:
                     _LOGGER.warning(
                         "catalog index is slow: every page sorts the whole table, because of the collation of"
@@ -158,7 +190,7 @@ class MySqlCatalogIndex(CatalogIndex, Diagnosable):
             return await self._connections.work(prepared)
         except MySqlError as error:
             if error.code == TABLE_MISSING:
-                # Another program dropped the table; the next call creates it.
+                # Another program dropped the table, or there was none yet; the next one may be of another order.
                 self._order = None
                 raise CatalogLostError(str(error)) from None
             raise

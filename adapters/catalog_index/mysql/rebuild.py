@@ -14,6 +14,7 @@ from itertools import islice
 from typing import Final
 
 from adapters.catalog_index.mysql.connections import Session
+from adapters.catalog_index.mysql.schema import TABLE
 
 _READ_ROWS: Final = 10_000
 _WRITE_ROWS: Final = 500
@@ -54,14 +55,19 @@ async def write_difference(
             condition = " OR ".join(["(name = %s AND createTime = %s)"] * len(names))
             values = [value for name in names for value in (name, before[name])]
             await session.run(f"DELETE FROM repositories WHERE {condition}", values)  # noqa: S608 (placeholders only)
-        for names in _batches(fresh):
-            places = ", ".join(["(%s, %s)"] * len(names))
-            values = [value for name in names for value in (name, now)]
-            await session.run(
-                f"INSERT INTO repositories (name, createTime) VALUES {places}"  # noqa: S608 (placeholders only)
-                " ON DUPLICATE KEY UPDATE createTime = repositories.createTime",
-                values,
-            )
+        await insert_rows(session, TABLE, fresh, now=now)
+
+
+async def insert_rows(session: Session, table: str, names: Iterable[str], *, now: int) -> None:
+    """Insert a row with the createTime `now` for each name that the table lacks."""
+    for batch in _batches(names):
+        places = ", ".join(["(%s, %s)"] * len(batch))
+        values = [value for name in batch for value in (name, now)]
+        await session.run(
+            f"INSERT INTO {table} (name, createTime) VALUES {places}"  # noqa: S608 (constants and placeholders only)
+            f" ON DUPLICATE KEY UPDATE createTime = {table}.createTime",
+            values,
+        )
 
 
 def _batches(names: Iterable[str]) -> Iterable[Sequence[str]]:

@@ -1,4 +1,4 @@
-"""The table `repositories`: created when missing, used as it is otherwise, and its sort order.
+"""The table `repositories`: its columns, its creation, and the sort order of an existing one.
 
     name        VARCHAR(1024)  NOT NULL PRIMARY KEY
     createTime  BIGINT         NOT NULL DEFAULT 0      unix seconds of the last push
@@ -12,9 +12,11 @@ from typing import Final
 
 import pymysql.err
 
-from adapters.catalog_index.mysql.connections import RIGHTS_MISSING, Session, error_code
+from adapters.catalog_index.mysql.connections import RIGHTS_MISSING, TABLE_EXISTS, Session, error_code
 from core.errors import CatalogUnavailableError
 
+TABLE: Final = "repositories"
+_COLUMN_TWICE: Final = 1060
 _KEY_TOO_LONG: Final = frozenset({1071, 1709})
 _WIDTH: Final = 1024
 _NARROW_WIDTH: Final = 255
@@ -45,15 +47,17 @@ class NameOrder(Enum):
     """Any other order (Unicode collations); each page then sorts the whole table."""
 
 
-async def ensure_table(session: Session) -> NameOrder:
-    """Create the table unless it exists; return its sort order. Safe for two processes at once.
+async def find_order(session: Session) -> NameOrder:
+    """Return the sort order of the table.
 
     Raises:
-        CatalogUnavailableError: the table is missing and the user may not create it; the message has the statement.
+        MySQLError: the table is missing, or the user may not read it.
+        CatalogUnavailableError: the table is not one of names.
     """
     collation = await _find_collation(session)
     if collation is None:
-        await _create(session)
+        await session.rows("SELECT 1 FROM repositories LIMIT 1")
+        # Another process may have created the table just now.
         collation = await _find_collation(session)
     if collation is None:
         raise CatalogUnavailableError("the table `repositories` has no column `name`, or the user may not read it")
@@ -67,29 +71,52 @@ def order_of(collation: str) -> NameOrder:
     return NameOrder.UNDERSCORE_LAST if collation in _GENERAL else NameOrder.UNKNOWN
 
 
-def create_statement(width: int) -> str:
-    """Return the statement that creates the table."""
+def create_statement(width: int = _WIDTH, *, table: str = TABLE) -> str:
+    """Return the statement that creates the table, or one of the same columns."""
     return (
-        "CREATE TABLE IF NOT EXISTS repositories"
+        f"CREATE TABLE IF NOT EXISTS {table}"
         f" (name VARCHAR({width:d}) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,"
         " createTime BIGINT(20) NOT NULL DEFAULT 0, PRIMARY KEY (name)) ENGINE=InnoDB"
     )
 
 
+async def create_table(session: Session, *, table: str = TABLE) -> None:
+    """Create the table, or one of the same columns, unless it exists."""
+    try:
+        await session.run(create_statement(table=table))
+    except pymysql.err.MySQLError as error:
+        if error_code(error) not in _KEY_TOO_LONG:
+            raise
+        await session.run(create_statement(_NARROW_WIDTH, table=table))
+
+
+async def exercise_create(session: Session) -> None:
+    """Use the right to create the table without an effect; raises MySQL's error if the user does not have it."""
+    try:
+        # The server checks the right before it finds that two columns have one name.
+        await session.run("CREATE TABLE repositories (name INT PRIMARY KEY, name INT)")
+    except pymysql.err.MySQLError as error:
+        if error_code(error) not in {TABLE_EXISTS, _COLUMN_TWICE}:
+            raise
+
+
+async def require_creatable(session: Session) -> None:
+    """Check, without an effect, that the user may create the table.
+
+    Raises:
+        CatalogUnavailableError: the user may not; the message contains the statement for another user.
+    """
+    try:
+        await exercise_create(session)
+    except pymysql.err.MySQLError as error:
+        if error_code(error) not in RIGHTS_MISSING:
+            raise
+        raise CatalogUnavailableError(
+            "the table `repositories` is missing in MySQL and the user may not create it;"
+            f" grant CREATE, or run as another user: {create_statement()}"
+        ) from None
+
+
 async def _find_collation(session: Session) -> str | None:
     rows = await session.rows(_FIND_COLLATION)
     return str(rows[0][0]) if rows else None
-
-
-async def _create(session: Session) -> None:
-    try:
-        await session.run(create_statement(_WIDTH))
-    except pymysql.err.MySQLError as error:
-        if error_code(error) in RIGHTS_MISSING:
-            raise CatalogUnavailableError(
-                "the table `repositories` is missing in MySQL and the user may not create it;"
-                f" grant CREATE, or run as another user: {create_statement(_WIDTH)}"
-            ) from None
-        if error_code(error) not in _KEY_TOO_LONG:
-            raise
-        await session.run(create_statement(_NARROW_WIDTH))
