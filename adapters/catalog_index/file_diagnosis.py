@@ -23,6 +23,15 @@ def diagnose_file(path: Path, *, mounts: Path = _MOUNTS) -> Sequence[Diagnosis]:
                 remedy="remove the folder on the host, create an empty file with touch, and restart the container",
             )
         ]
+    if not path.exists() and os.access(path.parent, os.W_OK | os.X_OK):
+        return [
+            Diagnosis(
+                check=check,
+                verdict=Verdict.WARNING,
+                detail=f"{path} is missing; the registry creates it when it fills the catalog",
+                remedy="mount the file there if there is one",
+            )
+        ]
     if not os.access(path, os.R_OK | os.W_OK):
         return [
             Diagnosis(

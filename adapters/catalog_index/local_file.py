@@ -6,6 +6,7 @@ import logging
 import os
 from bisect import bisect_right
 from collections.abc import AsyncIterable, Callable, Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, TypeVar
@@ -29,7 +30,7 @@ DEFAULT_PATH: Final = Path("/opt/registry/repositories")
 T = TypeVar("T")
 
 _REMEDIES: Final = {
-    errno.ENOENT: "it does not exist: create its folder, or mount the file there",
+    errno.ENOENT: "it does not exist: create its folder, in which the registry creates it, or mount the file there",
     errno.ENOTDIR: "its folder is not a folder",
     errno.EISDIR: "it is a folder (Docker creates one if the file to mount is missing on the host): "
     "remove the folder and create an empty file with touch",
@@ -49,7 +50,7 @@ class LocalFileCatalogIndex(CatalogIndex, Diagnosable):
     An unusable file does not prevent the start; instead every call raises an error with the reason and the remedy.
 
     Args:
-        path: the file. Opening and `replace_all` create it, and log that, if its folder exists.
+        path: the file. Only `replace_all` creates it, and logs that, if its folder exists.
         lock_seconds_max: how long to wait for another process in the middle of a change.
     """
 
@@ -64,14 +65,6 @@ class LocalFileCatalogIndex(CatalogIndex, Diagnosable):
     @override
     async def start(self) -> None:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="catalog-file")
-        try:
-            await self._make()
-        except CatalogUnavailableError as error:
-            # The next call reports the error again, to a caller that knows the consequences for the catalog.
-            _LOGGER.debug("catalog index: %s", error, extra={"index": self.name})
-        except BaseException:
-            self._thread.shutdown(wait=False)
-            raise
 
     @override
     async def stop(self) -> None:
@@ -101,14 +94,19 @@ class LocalFileCatalogIndex(CatalogIndex, Diagnosable):
 
     @override
     async def replace_all(self, names: AsyncIterable[RepositoryName]) -> None:
-        await self._make()
         with self._journal.recording() as changes:
-            before = await self._run(lambda: frozenset(self._file.names()))
+            before = await self._run(self._names_or_none)
             wanted = {name async for name in names}
+            if before is None:
+                if await self._create({name for name in wanted if changes.get(name, True)}):
+                    return
+                # Its names are from another scan of storage, which is as new as this one.
+                before = frozenset()
+            old = before
 
             def renew(present: Sequence[str]) -> Iterable[str]:
                 # Names that other processes added in the meantime are in the file now and were not before.
-                kept = wanted.union(name for name in present if name not in before)
+                kept = wanted.union(name for name in present if name not in old)
                 # A copy, because the event loop may record a change while this thread reads.
                 latest = changes.copy()
                 added = {name for name, is_present in latest.items() if is_present}
@@ -129,13 +127,24 @@ class LocalFileCatalogIndex(CatalogIndex, Diagnosable):
     async def diagnose(self) -> Sequence[Diagnosis]:
         return await asyncio.to_thread(diagnose_file, self._path)
 
-    async def _make(self) -> None:
-        if await self._run(self._file.create):
+    def _names_or_none(self) -> frozenset[str] | None:
+        """Return the names; None if the file is missing and can be created."""
+        try:
+            return frozenset(self._file.names())
+        except FileNotFoundError:
+            # Otherwise every attempt would scan storage in vain.
+            self._file.require_creatable()
+            return None
+
+    async def _create(self, names: AbstractSet[str]) -> bool:
+        is_created = await self._run(lambda: self._file.create(names))
+        if is_created:
             _LOGGER.warning(
-                "catalog file %s was missing, created an empty one; mount a file there to keep it",
+                "catalog file %s was missing and was created; mount a file there to keep it",
                 self._path,
                 extra={"index": self.name},
             )
+        return is_created
 
     async def _run(self, work: Callable[[], T]) -> T:
         if self._thread is None:

@@ -11,6 +11,10 @@ killed in between leaves either the old set or the new one, never a mixture. A l
 incomplete: it was never acknowledged, may be the beginning of a longer name, and is ignored. Lines that are not names
 (such as comments) and duplicates are ignored too.
 
+A missing file is not mounted, so its folder is writable. The file is written as `.<name>.unfinished`, and renamed when
+it is complete. The lock on that file excludes other processes that create it. A killed process leaves it, and the next
+one overwrites it.
+
 All functions block; `local_file` runs them in a thread.
 """
 
@@ -40,7 +44,7 @@ class NameFile:
     Several processes may use the same file: changes hold an exclusive `flock`, reads a shared one.
 
     Args:
-        path: the file, which `create` creates when it is missing.
+        path: the file; only `create` creates it.
         lock_seconds_max: how long to wait for another process that holds the lock.
     """
 
@@ -53,16 +57,31 @@ class NameFile:
         self._is_clean = True
         self._is_tidy = True
 
-    def create(self) -> bool:
-        """Ensure that the file exists and is writable; return whether it was created.
+    def require_creatable(self) -> None:
+        """Check that the missing file can be created, without creating it.
 
         Raises:
-            OSError: the file cannot be created or opened for writing.
+            OSError: the file cannot be created.
         """
-        is_missing = not self._path.exists()
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        os.close(descriptor)
-        return is_missing
+        with self._unfinished():
+            pass
+
+    def create(self, names: Iterable[str]) -> bool:
+        """Create the missing file with these names, all at once; return False if it is there already.
+
+        Raises:
+            OSError: the file cannot be created.
+        """
+        target = self._path.resolve()
+        with self._unfinished() as descriptor:
+            if descriptor is None:
+                return False
+            os.ftruncate(descriptor, 0)
+            write_all(descriptor, "".join(f"{name}\n" for name in sorted(names)).encode())
+            os.fsync(descriptor)
+            _unfinished_path(target).rename(target)
+            _sync_folder(target.parent)
+            return True
 
     def names(self) -> Sequence[str]:
         """Return the names, sorted; the file is read only when it has changed.
@@ -107,6 +126,26 @@ class NameFile:
         with self._opened(flags) as descriptor:
             self._lock(descriptor, fcntl.LOCK_EX)
             yield descriptor
+
+    @contextmanager
+    def _unfinished(self) -> Iterator[int | None]:
+        """Hold the file that the block may rename to the missing one; None if that exists."""
+        path = _unfinished_path(self._path.resolve())
+        while not self._path.exists():
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                self._lock(descriptor, fcntl.LOCK_EX)
+                # The holder of the lock renames or removes it; another process may just have done that.
+                if _is_at(path, descriptor):
+                    try:
+                        yield None if self._path.exists() else descriptor
+                    finally:
+                        if _is_at(path, descriptor):
+                            path.unlink()
+                    return
+            finally:
+                os.close(descriptor)
+        yield None
 
     @contextmanager
     def _opened(self, flags: int) -> Iterator[int]:
@@ -209,6 +248,27 @@ def _is_name(line: bytes) -> bool:
 
 def _signature(stat: os.stat_result) -> tuple[int, ...]:
     return (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns)
+
+
+def _unfinished_path(path: Path) -> Path:
+    return path.with_name(f".{path.name}.unfinished")
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    """Whether the path leads to the open file."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return False
+    return os.path.samestat(found, os.fstat(descriptor))
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def truncate_visibly(descriptor: int, size: int, before: int) -> None:

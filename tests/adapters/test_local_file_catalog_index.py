@@ -5,6 +5,7 @@ import fcntl
 import os
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,7 @@ async def add(path: Path, name: str) -> None:
 
 
 async def test_file_has_one_name_per_line(path):
+    path.touch()
     await add(path, "library/redis")
     await add(path, "a/b")
     assert path.read_bytes() == b"library/redis\na/b\n"
@@ -94,6 +96,7 @@ async def test_file_is_changed_in_place(path):
 
 
 async def test_known_name_writes_nothing(path):
+    path.touch()
     async with LocalFileCatalogIndex(path) as index:
         await index.add(RepositoryName("a"))
         before = path.stat().st_mtime_ns
@@ -102,6 +105,7 @@ async def test_known_name_writes_nothing(path):
 
 
 async def test_manual_edit_is_visible_in_the_next_page(path):
+    path.touch()
     async with LocalFileCatalogIndex(path) as index:
         await index.add(RepositoryName("a"))
         with path.open("ab") as file:
@@ -132,6 +136,7 @@ async def test_locked_file_is_unavailable_after_the_wait(path):
 
 async def test_no_descriptor_is_left_open(path):
     async with LocalFileCatalogIndex(path) as index:
+        await index.replace_all(stream([]))
         await index.add(RepositoryName("a"))
         before = count_descriptors()
         for number in range(50):
@@ -175,17 +180,82 @@ async def test_missing_file_is_created_and_logged_once(path, caplog):
         await index.replace_all(stream(["a"]))
         await index.replace_all(stream(["b"]))
     assert path.read_bytes() == b"b\n"
-    assert caplog.messages == [f"catalog file {path} was missing, created an empty one; mount a file there to keep it"]
+    assert caplog.messages == [f"catalog file {path} was missing and was created; mount a file there to keep it"]
 
 
-async def test_file_that_vanished_is_lost_until_it_is_replaced(path):
+async def never() -> AsyncIterator[RepositoryName]:
+    """Names that must not be read, because the scan would be in vain."""
+    raise AssertionError("storage was scanned")
+    yield RepositoryName("a")
+
+
+async def test_file_that_cannot_be_created_is_reported_before_the_scan(tmp_path):
+    async with LocalFileCatalogIndex(tmp_path / "nowhere" / "repositories") as index:
+        with pytest.raises(CatalogLostError, match="does not exist: create its folder"):
+            await index.replace_all(never())
+
+
+async def test_file_is_created_where_a_link_leads(tmp_path, path):
+    (tmp_path / "folder").mkdir()
+    path.symlink_to("folder/names")
     async with LocalFileCatalogIndex(path) as index:
-        path.unlink()
-        for call in (index.add(RepositoryName("a")), index.page(after="", limit=1), index.check()):
-            with pytest.raises(CatalogLostError):
-                await call
+        await index.replace_all(stream(["b", "a"]))
+        assert await all_names(index) == ["a", "b"]
+    assert path.is_symlink()
+    assert [each.name for each in (tmp_path / "folder").iterdir()] == ["names"]
+
+
+async def test_file_that_appears_during_the_scan_stays_the_same_file(path):
+    """It may have been mounted, or created by a registry of an older version."""
+
+    async def create_meanwhile() -> AsyncIterator[RepositoryName]:
+        yield RepositoryName("scanned")
+        path.write_bytes(b"pushed\n")
+
+    async with LocalFileCatalogIndex(path) as index:
+        await index.replace_all(create_meanwhile())
+        inode = path.stat().st_ino
+        assert await all_names(index) == ["pushed", "scanned"]
+    assert path.stat().st_ino == inode
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
+
+
+async def test_what_a_killed_process_left_is_overwritten(path):
+    path.with_name(f".{path.name}.unfinished").write_bytes(b"left/over-1\nleft/over-2\nleft/ov")
+    async with LocalFileCatalogIndex(path) as index:
         await index.replace_all(stream(["a"]))
-        await index.check()
+    assert path.read_bytes() == b"a\n"
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("is_published", [True, False])
+async def test_file_that_another_process_publishes_or_gives_up_is_the_only_one(path, is_published):
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    async with LocalFileCatalogIndex(path) as index:
+        with unfinished.open("w") as holder:
+            fcntl.flock(holder, fcntl.LOCK_EX)
+            replacing = asyncio.create_task(index.replace_all(stream(["a"])))
+            await asyncio.sleep(0.05)
+            holder.write("b\n")
+            holder.flush()
+            if is_published:
+                unfinished.rename(path)
+            else:
+                unfinished.unlink()
+        await replacing
+        assert await all_names(index) == (["a", "b"] if is_published else ["a"])
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
+
+
+async def test_file_that_another_process_creates_is_waited_for(path):
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    async with LocalFileCatalogIndex(path, lock_seconds_max=0.05) as index:
+        with unfinished.open("w") as holder:
+            fcntl.flock(holder, fcntl.LOCK_EX)
+            with pytest.raises(StorageUnavailableError, match="is locked by another process"):
+                await index.replace_all(stream(["a"]))
+            assert unfinished.exists()
+        await index.replace_all(stream(["a"]))
         assert await all_names(index) == ["a"]
 
 
@@ -232,6 +302,7 @@ asyncio.run(main(sys.argv[1]))
 
 
 async def test_processes_that_push_the_same_names_write_each_once(path):
+    path.touch()
     processes = [
         await asyncio.create_subprocess_exec(sys.executable, "-c", PUSHER, str(path), cwd=ROOT) for _ in range(3)
     ]

@@ -92,6 +92,7 @@ def test_restore_updates_the_catalog(
     names = tmp_path / "names"
     monkeypatch.setenv("SEARCH_BACKEND", "LOCAL")
     monkeypatch.setenv("REGISTRY_CATALOG_LOCAL_PATH", str(names))
+    names.touch()
     push(config_file, "v1")
     assert main(["repository", "delete", NAME, config_file, "--reason", "moved"]) == ExitCode.OK
     assert names.read_text(encoding="utf-8") == ""

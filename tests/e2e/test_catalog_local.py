@@ -123,7 +123,7 @@ def test_missing_file_is_created_and_logged(tmp_path: Path) -> None:
     make_repositories(tmp_path / "storage", ["a"])
     path = tmp_path / "repositories"
     with registries(tmp_path, local(path)) as [server]:
-        assert_said_once(server, f"catalog file {path} was missing, created an empty one")
+        assert_said_once(server, f"catalog file {path} was missing and was created")
         assert path.read_bytes() == b"a\n"
 
 
@@ -155,5 +155,6 @@ def test_deleted_file_is_created_and_filled_again(tmp_path: Path) -> None:
         push(client, "a")
         path.unlink()
         push(client, "b")
-        wait_until(lambda: path.exists() and path.read_bytes() == b"a\nb\n")
+        wait_until(path.exists)
+        assert path.read_bytes() == b"a\nb\n", "complete as soon as it is there"
         assert catalog_when_back(client) == ["a", "b"]

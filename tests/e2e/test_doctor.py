@@ -285,6 +285,15 @@ def test_missing_table_is_reported_and_not_created(
     assert database.sql("SHOW TABLES") == []
 
 
+def test_missing_catalog_file_is_reported_and_not_created(tmp_path: Path) -> None:
+    names = tmp_path / "names"
+    config = write_config(tmp_path, catalog={"local": {"path": str(names)}})
+    code, findings = examine(config, environment={"PATH": "/usr/bin", "SEARCH_BACKEND": "LOCAL"})
+    assert code == ExitCode.OK
+    assert "the registry creates it" in findings["catalog file: read and write"]["detail"]
+    assert not names.exists()
+
+
 def test_unreachable_mysql_is_reported_without_its_password(tmp_path: Path) -> None:
     dsn = f"user:{PASSWORD.replace(' ', '')}@tcp(127.0.0.1:{free_port()})/registry"
     environment = {"PATH": "/usr/bin", "SEARCH_BACKEND": "MYSQL", "SEARCH_BACKEND_MYSQL": dsn}

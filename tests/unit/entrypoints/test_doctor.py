@@ -288,8 +288,10 @@ def test_full_disk_and_missing_folder_are_reported(tmp_path: Path) -> None:
 
 def test_check_of_the_catalog_file_shows_its_mount(tmp_path: Path) -> None:
     file = tmp_path / "names"
-    [missing] = diagnose_file(file)
+    [missing] = diagnose_file(tmp_path / "nowhere" / "names")
     assert missing.verdict is Verdict.FAILURE
+    [missing] = diagnose_file(file)
+    assert missing.verdict is Verdict.WARNING
     file.write_text("")
     [usable, mount] = diagnose_file(file)
     assert (usable.verdict, mount.detail) == (Verdict.OK, "")
