@@ -7,6 +7,7 @@ from pathlib import Path
 
 from entrypoints.own_packages import find_foreign
 from entrypoints.start.late_methods import compile_methods_late
+from entrypoints.start.late_patterns import patterns_compiled_late
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -18,7 +19,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Scans for garbage during the import of all modules take a sixth of the start.
     gc.disable()
     try:
-        from entrypoints.command_line import run  # noqa: PLC0415
+        with patterns_compiled_late():
+            from entrypoints.command_line import run  # noqa: PLC0415
     finally:
         gc.enable()
     return run(sys.argv[1:] if argv is None else argv)

@@ -45,9 +45,11 @@ import sys
 from entrypoints.cli import main
 
 code = main(sys.argv[1:])
-import ssl, aiohttp.connector, config.container as container
+import re, ssl, aiohttp.connector, config.container as container, marshmallow, yaml.reader
 contexts = [each for each in vars(aiohttp.connector).values() if isinstance(each, ssl.SSLContext)]
 print("certificates", len(contexts), sum(len(each.get_ca_certs()) for each in contexts))
+patterns = [marshmallow.validate.Email.DOMAIN_REGEX, yaml.reader.Reader.NON_PRINTABLE]
+print("patterns", sum(isinstance(each, re.Pattern) for each in patterns))
 print("comparison", container.ServerParts.__eq__.__code__.co_filename)
 print("modules", *sys.modules)
 sys.exit(code)
@@ -76,7 +78,8 @@ def test_server_on_a_folder_starts_without(tmp_path: Path) -> None:
     modules = set(answers["modules"])
     assert {"entrypoints.http.app", "adapters.blob_storage.filesystem.storage"} <= modules
     assert sorted(modules & set(LATE)) == []
-    # aiohttp's contexts have not read the certificates of the system, and unused methods are not compiled.
+    # aiohttp's contexts have not read the certificates of the system; unused patterns and methods are not compiled.
     assert answers["certificates"] == ["2", "0"]
+    assert answers["patterns"] == ["0"]
     if sys.version_info < (3, 13):
         assert answers["comparison"] == [late_methods.__file__]

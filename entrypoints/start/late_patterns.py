@@ -1,0 +1,42 @@
+"""Regular expressions of other packages, compiled with their first use.
+
+marshmallow compiles the patterns of its validator of mail addresses at its import, yaml that of its reader in Python:
+a fifteenth of the processor time of a start. No setting is a mail address, and the reader in C needs no pattern.
+"""
+
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache, partial
+from typing import Any, Final
+
+_MODULES: Final = frozenset({"marshmallow.validate", "yaml.reader"})
+
+
+@contextmanager
+def patterns_compiled_late() -> Iterator[None]:
+    """Postpone the compilation of the patterns in the modules named above, if they are imported within this block."""
+    at_once = re.compile
+
+    def late(*definition: Any, **options: Any) -> Any:
+        compile_ = partial(at_once, *definition, **options)
+        caller = sys._getframe(1).f_globals["__name__"]  # noqa: SLF001 - documented, and in CPython
+        return _LatePattern(compile_) if caller in _MODULES else compile_()
+
+    postponed: Any = late
+    re.compile = postponed
+    try:
+        yield
+    finally:
+        re.compile = at_once
+
+
+class _LatePattern:
+    """A pattern that is compiled when one of its methods is first asked for."""
+
+    def __init__(self, compile_: Callable[[], re.Pattern[str]]) -> None:
+        self._compiled = cache(compile_)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._compiled(), name)
