@@ -133,6 +133,8 @@ class RegistryApplication(StoreApplication):
 class ServerParts:
     """The parts that the processes of one server share, built before the fork."""
 
+    new_application: Callable[["ServerParts", "Observers"], "ServerApplication"]
+    """Builds the application of a process, from the container that built the parts."""
     settings: Settings
     authenticator: Authenticator
     policy: AccessPolicy

@@ -1,5 +1,7 @@
 """Construction of the application objects, each from a container of its own."""
 
+from functools import partial
+
 from config.container.applications import (
     Observers,
     RegistryApplication,
@@ -41,7 +43,9 @@ def build_server_parts(settings: Settings) -> ServerParts:
     Raises:
         ConfigError: a value or a file that the settings name is invalid.
     """
-    return Container(settings=settings).server_parts()
+    # A read-only registry may lie on a file system that is mounted read-only.
+    container = Container(settings=settings, makes_store=not settings.storage.readonly_enabled)
+    return container.server_parts(new_application=partial(_build_application, container))
 
 
 def build_server(parts: ServerParts, observers: Observers) -> ServerApplication:
@@ -50,10 +54,13 @@ def build_server(parts: ServerParts, observers: Observers) -> ServerApplication:
     Raises:
         ConfigError: see `build_registry`.
     """
-    container = Container(
-        settings=parts.settings,
-        # A read-only registry may lie on a file system that is mounted read-only.
-        makes_store=not parts.settings.storage.readonly_enabled,
+    return parts.new_application(parts, observers)
+
+
+def _build_application(container: Container, parts: ServerParts, observers: Observers) -> ServerApplication:
+    # A new container would copy all providers, which takes longer than to forget what this one has built.
+    container.reset_singletons()
+    container.override_providers(
         observers=observers,
         shared_authenticator=parts.authenticator,
         access_policy=parts.policy,
