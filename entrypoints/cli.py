@@ -11,7 +11,11 @@ from entrypoints.start.late_patterns import patterns_compiled_late
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code; usage errors raise `SystemExit(2)`, as in argparse."""
+    """Run the command and return its exit code; usage errors raise `SystemExit(2)`, as in argparse.
+
+    Args:
+        argv: the words of the command; None for those of this process, which then may get the priority of the command.
+    """
     if foreign := find_foreign(Path(__file__).parents[1]):
         sys.stderr.write(f"registry: {foreign}\n")
         return 1
@@ -23,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             from entrypoints.command_line import run  # noqa: PLC0415
     finally:
         gc.enable()
-    return run(sys.argv[1:] if argv is None else argv)
+    return run(sys.argv[1:], is_process=True) if argv is None else run(argv)
 
 
 if __name__ == "__main__":

@@ -22,18 +22,26 @@ from entrypoints.commands.base import choose_file, is_file_name
 from entrypoints.commands.parser import CONFIG_OPTIONS
 from entrypoints.commands.program import HELP, make_parser
 from entrypoints.exit_codes import ExitCode, exit_code_of
+from entrypoints.priority import apply_priority
 
 _DEFAULT: Final = "serve"
 _VERSION: Final = (["-v"], ["--version"])
 
 
-def run(argv: Sequence[str]) -> int:
-    """Run the command and return its exit code; usage errors raise `SystemExit(2)`, as in argparse."""
+def run(argv: Sequence[str], *, is_process: bool = False) -> int:
+    """Run the command and return its exit code; usage errors raise `SystemExit(2)`, as in argparse.
+
+    Args:
+        argv: the words of the command.
+        is_process: whether the process does nothing but run the command, so that it may get the command's priority.
+    """
     words, name = _with_command(list(argv))
     # The help lists all commands, and imports their modules for it; the version needs none.
     names = [name] if name else () if words[:1] in _VERSION else NAMES
     arguments = make_parser(names).parse_args(words)
     choose_file(arguments)
+    if is_process:
+        apply_priority(arguments)
     try:
         code = int(run_audited(arguments.command, arguments, words))
         sys.stdout.flush()

@@ -11,6 +11,7 @@ from core.store.time import store_time
 from entrypoints.commands.base import Command, add_file_argument
 from entrypoints.commands.opening import load_and_warn
 from entrypoints.opening import opened
+from entrypoints.priority import add_priority_option
 from entrypoints.progress import Measure, ProgressDisplay
 from entrypoints.text import plural
 
@@ -23,6 +24,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
     rebuild = actions.add_parser("rebuild", help="fill the index and the summaries from storage while servers run")
     add_file_argument(rebuild)
     rebuild.add_argument("-q", "--quiet", action="store_true", help="show no progress")
+    add_priority_option(rebuild)
 
 
 def _run(arguments: Namespace) -> int:

@@ -32,6 +32,7 @@ from entrypoints.commands.copy_passes import CopyPasses
 from entrypoints.commands.copy_registries import copy_registries
 from entrypoints.commands.registry_urls import is_registry_url
 from entrypoints.opening import opened, require_content
+from entrypoints.priority import add_priority_option
 
 if TYPE_CHECKING:
     from config.container import RegistryApplication, StoreApplication
@@ -84,6 +85,7 @@ def _add_limits(parser: ArgumentParser) -> None:
         "--requests-per-second", type=_amount, metavar="N", help="maximum requests to both storages together"
     )
     parser.add_argument("--bytes-per-second", type=_amount, metavar="N", help="maximum bytes read from the source")
+    add_priority_option(parser)
 
 
 def _add_registry_arguments(parser: ArgumentParser) -> None:

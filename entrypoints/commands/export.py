@@ -14,6 +14,7 @@ from entrypoints.commands.base import Command, add_file_argument
 from entrypoints.commands.layouts import new_display, take_file
 from entrypoints.commands.opening import run_on_store
 from entrypoints.exit_codes import ExitCode
+from entrypoints.priority import add_priority_option
 from entrypoints.progress import Measure
 from entrypoints.text import format_bytes, plural
 
@@ -25,7 +26,7 @@ _COMPRESSED: Final = frozenset({".gz", ".tgz", ".bz2", ".xz", ".zst"})
 
 
 def _add_arguments(parser: ArgumentParser) -> None:
-    parser.usage = "registry export NAME[:TAG|@DIGEST]... -o DIR|FILE.tar [--referrers] [--json] [-q] [config.yml]"
+    parser.usage = "registry export NAME[:TAG|@DIGEST]... -o DIR|FILE.tar [options] [config.yml]"
     parser.add_argument(
         "words",
         nargs="+",
@@ -39,6 +40,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--referrers", action="store_true", help="include signatures and other referrers")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    add_priority_option(parser)
     parser.add_argument("-q", "--quiet", action="store_true", help="show no progress")
 
 

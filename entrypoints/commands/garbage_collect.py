@@ -27,6 +27,7 @@ from entrypoints.commands.opening import OPERATOR, run_on_store
 from entrypoints.exit_codes import ExitCode
 from entrypoints.jobs.collection import hooks_of
 from entrypoints.observability.jobs import MetricsFile, collection_observer
+from entrypoints.priority import add_priority_option
 from entrypoints.progress import Measure, ProgressDisplay
 from entrypoints.text import format_bytes, plural
 
@@ -72,6 +73,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--requests-per-second", type=float, metavar="N", help="maximum requests to the store")
     parser.add_argument("--bytes-per-second", type=float, metavar="N", help="maximum bytes read from the store")
+    add_priority_option(parser)
 
 
 def _duration(text: str) -> timedelta:

@@ -13,6 +13,7 @@ from entrypoints.commands.base import Command, add_file_argument
 from entrypoints.commands.layouts import new_display, take_file
 from entrypoints.commands.opening import OPERATOR, run_on_store
 from entrypoints.exit_codes import ExitCode
+from entrypoints.priority import add_priority_option
 from entrypoints.progress import Measure
 from entrypoints.text import format_bytes, plural
 
@@ -23,7 +24,7 @@ _WORDS_MAX: Final = 2
 
 
 def _add_arguments(parser: ArgumentParser) -> None:
-    parser.usage = "registry import DIR|FILE.tar [NAME[:TAG]] [--json] [-q] [config.yml]"
+    parser.usage = "registry import DIR|FILE.tar [NAME[:TAG]] [options] [config.yml]"
     parser.add_argument(
         "words",
         nargs="+",
@@ -33,6 +34,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
     )
     add_file_argument(parser, take_file=_take_file)
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    add_priority_option(parser)
     parser.add_argument("-q", "--quiet", action="store_true", help="show no progress")
 
 

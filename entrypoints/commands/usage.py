@@ -18,6 +18,7 @@ from entrypoints.commands.base import Command, add_file_argument
 from entrypoints.commands.opening import run_on_store
 from entrypoints.exit_codes import ExitCode
 from entrypoints.jobs.collection import options_of
+from entrypoints.priority import add_priority_option
 from entrypoints.progress import Measure, ProgressDisplay
 from entrypoints.text import format_bytes, plural
 from entrypoints.usage_run import new_meter
@@ -43,6 +44,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--save", action="store_true", help="store the measurement, so that the API returns it")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    add_priority_option(parser)
     parser.add_argument("-q", "--quiet", action="store_true", help="show no progress")
     parser.add_argument("--requests-per-second", type=float, metavar="N", help="maximum requests to the store")
 

@@ -29,6 +29,7 @@ from entrypoints.exit_codes import ExitCode
 from entrypoints.jobs.verifying import progress_fields
 from entrypoints.observability.jobs import MetricsFile, VerificationObserver
 from entrypoints.opening import opened
+from entrypoints.priority import add_priority_option
 from entrypoints.progress import Measure, ProgressDisplay
 from entrypoints.text import format_bytes, plural
 
@@ -55,6 +56,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--restart", action="store_true", help="start over instead of resuming an interrupted run")
     parser.add_argument("--requests-per-second", type=float, metavar="N", help="maximum requests to the store")
     parser.add_argument("--bytes-per-second", type=float, metavar="N", help="maximum bytes read from the store")
+    add_priority_option(parser)
     parser.add_argument("--json", action="store_true", help="print each finding and the summary as a line of JSON")
     parser.add_argument(
         "--metrics-file", type=Path, metavar="FILE", help="write progress to FILE as metrics, for a textfile collector"

@@ -52,12 +52,12 @@ Samples = dict[str, dict[str, list[float]]]
 
 @dataclass(frozen=True)
 class Peer:
-    """A running registry, its folder, the layers of the image that the herd pulls, and the niceness of its commands."""
+    """A running registry, its folder, the layers of the image that the herd pulls, and options for its commands."""
 
     subject: Subject
     storage: Path
     layers: Sequence[str]
-    niceness: int
+    job_options: Sequence[str]
 
 
 def main() -> None:
@@ -67,7 +67,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=2, help="length of a measurement that counts requests")
     parser.add_argument("--only", default="", help="only measurements whose name contains this: idle ranges herd jobs")
-    parser.add_argument("--nice", type=int, default=0, help="niceness of the commands that run in ours (default 0)")
+    parser.add_argument("--keep-priority", action="store_true", help="run the commands of ours with --keep-priority")
     parser.add_argument("--folder", type=Path, help="where the registries store; a real disk, not a RAM disk")
     options = parser.parse_args()
     resource.setrlimit(
@@ -105,7 +105,8 @@ def _start(folder: Path, stack: ExitStack, options: argparse.Namespace) -> dict[
             for blob in herd:
                 push_blob(connection, HERD_REPOSITORY, digest_of(blob), blob)
         subject = Subject(server, partial(drop_file, storage), folder, large, options.seconds)
-        peers[name] = Peer(subject, storage, [digest_of(blob) for blob in herd], options.nice)
+        job_options = ["--keep-priority"] if options.keep_priority else []
+        peers[name] = Peer(subject, storage, [digest_of(blob) for blob in herd], job_options)
     return peers
 
 
@@ -245,7 +246,7 @@ def _jobs(peer: Peer) -> Iterator[Callable[[], None]]:
             if empties:
                 shutil.rmtree(target.storage)
                 target.storage.mkdir()
-            ended.extend(_run_until(over, words, peer.niceness))
+            ended.extend(_run_until(over, [*words, *peer.job_options]))
 
     def check() -> None:
         if any(ended):
@@ -268,10 +269,13 @@ def _jobs(peer: Peer) -> Iterator[Callable[[], None]]:
     shutil.rmtree(copy)
 
 
-def _run_until(over: threading.Event, words: Sequence[str], niceness: int) -> list[int]:
+def _run_until(over: threading.Event, words: Sequence[str]) -> list[int]:
     """Run a command of ours; return its exit code, or nothing if it was ended because the measurement is over."""
-    command = ["nice", "-n", str(niceness), sys.executable, "-m", "entrypoints.cli", *words]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    command = [sys.executable, "-m", "entrypoints.cli", *words]
+    # A session of its own, as cron, systemd and `docker exec` give it.
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    ) as process:
         while process.poll() is None:
             if over.wait(0.05):
                 process.terminate()

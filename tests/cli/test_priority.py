@@ -1,0 +1,76 @@
+"""Commands that work on a whole store let servers on the same machine go first."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from entrypoints.cli import main
+
+_PROGRAM = """
+import os, sys
+from pathlib import Path
+from entrypoints.cli import main
+sys.argv[0] = "registry"
+try:
+    main()
+finally:
+    group = Path("/proc/self/autogroup")
+    print(os.getpriority(os.PRIO_PROCESS, 0), group.read_text().split()[-1] if group.exists() else "none")
+"""
+LONG_COMMANDS = [
+    ["garbage-collect", "FILE"],
+    ["verify", "FILE"],
+    ["copy", "--from", "FILE", "--to", "FILE"],
+    ["export", "team/app", "-o", "layout", "FILE"],
+    ["import", "layout", "FILE"],
+    ["usage", "FILE"],
+    ["catalog", "rebuild", "FILE"],
+]
+
+
+def priorities(words: Sequence[str], folder: Path, *, has_session: bool = True) -> tuple[int, str]:
+    """Return the niceness of the process of a command, and of its session, after a run without a configuration."""
+    words = [word.replace("FILE", str(folder / "missing.yml")) for word in words]
+    done = subprocess.run(
+        [sys.executable, "-c", _PROGRAM, *words],
+        start_new_session=has_session,
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    assert "cannot be read" in done.stderr
+    niceness, of_session = done.stdout.split()[-2:]
+    return int(niceness), of_session
+
+
+@pytest.mark.parametrize("words", LONG_COMMANDS, ids=" ".join)
+def test_long_command_has_the_lowest_priority(words: list[str], tmp_path: Path) -> None:
+    assert priorities(words, tmp_path)[0] == 19
+
+
+def test_long_command_may_keep_its_priority(tmp_path: Path) -> None:
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    assert priorities(["verify", "FILE", "--keep-priority"], tmp_path)[0] == before
+
+
+@pytest.mark.parametrize("words", [["serve", "FILE"], ["tags", "team/app", "-c", "FILE"]], ids=" ".join)
+def test_other_command_keeps_its_priority(words: list[str], tmp_path: Path) -> None:
+    assert priorities(words, tmp_path)[0] == os.getpriority(os.PRIO_PROCESS, 0)
+
+
+@pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="the kernel does not group sessions")
+def test_session_of_a_long_command_goes_last_too(tmp_path: Path) -> None:
+    """Linux divides processor time between sessions first."""
+    assert priorities(["verify", "FILE"], tmp_path)[1] == "19"
+    own = Path("/proc/self/autogroup").read_text().split()[-1]
+    assert priorities(["verify", "FILE"], tmp_path, has_session=False)[1] == own
+
+
+def test_command_in_a_process_of_another_program_keeps_its_priority(tmp_path: Path) -> None:
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    assert main(["verify", str(tmp_path / "missing.yml")]) == 1
+    assert os.getpriority(os.PRIO_PROCESS, 0) == before
