@@ -23,7 +23,7 @@ class ContentSource(ABC):
         """Yield received bytes in chunks of bounded size, waiting for more as needed."""
 
     @abstractmethod
-    def blocking_reads(self, make_room: Callable[[], Awaitable[int]]) -> AsyncGenerator[Iterator[memoryview], None]:
+    def blocking_reads(self, make_room: Callable[[int], Awaitable[int]]) -> AsyncGenerator[Iterator[memoryview], None]:
         """Yield iterators over the bytes to come, each to be consumed in one thread before the next is requested.
 
         A thread reads the socket into one buffer, which bypasses the event loop and rarely holds the interpreter's
@@ -34,8 +34,8 @@ class ContentSource(ABC):
         bytes that are left.
 
         Args:
-            make_room: called before each iterator that reads the socket; returns the number of bytes, at least 1, that
-                the iterator may yield.
+            make_room: called before each iterator, with the number of bytes that are left; returns the number of bytes,
+                at least 1, that the iterator may yield.
 
         Raises:
             the errors of iteration, after all received bytes were yielded.

@@ -4,6 +4,7 @@ The decorator does not check keys: each adapter does, so a key is checked once, 
 """
 
 import logging
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
 from types import TracebackType
@@ -161,8 +162,8 @@ class _InstrumentedWriter(BlobWriter):
             self.report("append", chunk, self.clock() - began, failure)
 
     @override
-    async def make_room(self) -> int:
-        return await self.inner.make_room()
+    async def make_room(self, wanted: int = sys.maxsize) -> int:
+        return await self.inner.make_room(wanted)
 
     @property
     @override

@@ -13,6 +13,7 @@ from adapters.auth.open import OpenAuthenticator
 from adapters.auth.silly import SillyAuthenticator
 from adapters.blob_storage.filesystem import FilesystemBlobStorage
 from adapters.blob_storage.memory import InMemoryBlobStorage
+from adapters.blob_storage.s3.shared_use import SharedUse
 from adapters.catalog_index.listing import ListingCatalogIndex
 from adapters.catalog_index.local_file import LocalFileCatalogIndex
 from adapters.descriptor_cache.marks import SharedMarks
@@ -69,7 +70,8 @@ class Adapters(DeclarativeContainer):
     metrics = observers.provided.metrics
     tracer = observers.provided.tracer
 
-    preset_storage = Singleton(preset_blob_storage, settings.provided.storage)
+    upload_use = Singleton(SharedUse)
+    preset_storage = Singleton(preset_blob_storage, settings.provided.storage, upload_use)
     plain_blob_storage: Provider[StagingStorage] = Selector(
         settings.provided.storage.kind,
         inmemory=Singleton(InMemoryBlobStorage, now=now),
@@ -80,8 +82,8 @@ class Adapters(DeclarativeContainer):
             makes_root=makes_store,
             reserved_for=Object((*layout.HOUSEKEEPING, CERTIFICATES)),
         ),
-        s3=Singleton(s3_blob_storage, settings.provided.storage.s3),
-        scs=Singleton(scs_blob_storage, settings.provided.storage.scs),
+        s3=Singleton(s3_blob_storage, settings.provided.storage.s3, upload_use),
+        scs=Singleton(scs_blob_storage, settings.provided.storage.scs, upload_use),
         gcs=preset_storage,
         oss=preset_storage,
         swift=preset_storage,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from typing_extensions import override
 
+from adapters.blob_storage.s3.shared_use import SharedUse
 from adapters.descriptor_cache.marks import SharedMarks
 from config.container.sign_ins import ExternalParts
 from config.policies import TagImmutability
@@ -144,6 +145,8 @@ class ServerParts:
     """Whether the storage creates an object exclusively, see `BlobStorage`."""
     descriptor_marks: SharedMarks
     untouched_sessions: UntouchedSessions
+    upload_use: SharedUse
+    """The memory use of the uploads of each process, if the store is an object store."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -68,5 +68,6 @@ def _build_application(container: Container, parts: ServerParts, observers: Obse
         audit_log=parts.audit_log,
         descriptor_marks=parts.descriptor_marks,
         untouched_sessions=parts.untouched_sessions,
+        upload_use=parts.upload_use,
     )
     return container.server_application()

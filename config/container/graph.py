@@ -69,6 +69,7 @@ class Container(Foundations):
     shared_secret = Foundations.shared_secret
     descriptor_marks = Foundations.descriptor_marks
     untouched_sessions = Foundations.untouched_sessions
+    upload_use = Foundations.upload_use
     descriptor_cache = Foundations.descriptor_cache
     descriptor_hints = Foundations.descriptor_hints
     outbox_storage = Foundations.outbox_storage
@@ -361,6 +362,7 @@ class Container(Foundations):
         creates_exclusively=plain_blob_storage.provided.creates_exclusively,
         descriptor_marks=descriptor_marks,
         untouched_sessions=untouched_sessions,
+        upload_use=upload_use,
     )
     server_application = Singleton(
         ServerApplication,

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from adapters.blob_storage.instrumented import InstrumentedBlobStorage
 from adapters.blob_storage.s3 import S3Options
+from adapters.blob_storage.s3.shared_use import SharedUse
 from adapters.blob_storage.scs import ScsOptions
 from adapters.catalog_index.go_dsn import DsnInvalidError, MySqlAddress, parse_go_dsn
 from adapters.metrics.storage import storage_observer
@@ -20,18 +21,18 @@ from core.ports.tracing import StorageObserver, Tracer
 # everything else together, and 25 MB of memory. A server calls them before it forks, so that its workers share that.
 
 
-def s3_blob_storage(options: S3Options) -> StagingStorage:
+def s3_blob_storage(options: S3Options, uploads: SharedUse) -> StagingStorage:
     """Return the S3 adapter."""
-    from adapters.blob_storage.s3.client import preload_definitions  # noqa: PLC0415
+    from adapters.blob_storage.s3.definitions import preload_definitions  # noqa: PLC0415
     from adapters.blob_storage.s3.storage import S3BlobStorage  # noqa: PLC0415
 
     preload_definitions()
-    return S3BlobStorage(options)
+    return S3BlobStorage(options, shared=uploads)
 
 
-def preset_blob_storage(settings: StorageSettings) -> StagingStorage:
+def preset_blob_storage(settings: StorageSettings, uploads: SharedUse) -> StagingStorage:
     """Return the S3 adapter for a store of another vendor, which lacks some of S3."""
-    from adapters.blob_storage.s3.client import preload_definitions  # noqa: PLC0415
+    from adapters.blob_storage.s3.definitions import preload_definitions  # noqa: PLC0415
     from adapters.blob_storage.s3.presets import dialects  # noqa: PLC0415
     from adapters.blob_storage.s3.storage import S3BlobStorage  # noqa: PLC0415
 
@@ -40,16 +41,16 @@ def preset_blob_storage(settings: StorageSettings) -> StagingStorage:
     if bucket is None:
         raise AssertionError(f"{settings.kind} has no bucket")
     preload_definitions()
-    return S3BlobStorage(bucket, dialect=known[settings.kind])
+    return S3BlobStorage(bucket, dialect=known[settings.kind], shared=uploads)
 
 
-def scs_blob_storage(options: ScsOptions) -> StagingStorage:
+def scs_blob_storage(options: ScsOptions, uploads: SharedUse) -> StagingStorage:
     """Return the SCS adapter."""
-    from adapters.blob_storage.s3.client import preload_definitions  # noqa: PLC0415
+    from adapters.blob_storage.s3.definitions import preload_definitions  # noqa: PLC0415
     from adapters.blob_storage.scs.storage import ScsBlobStorage  # noqa: PLC0415
 
     preload_definitions()
-    return ScsBlobStorage(options)
+    return ScsBlobStorage(options, shared=uploads)
 
 
 def mysql_catalog_index(address: MySqlAddress, *, now: Callable[[], datetime]) -> CatalogIndex:

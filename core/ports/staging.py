@@ -46,11 +46,13 @@ class BlobWriter(ABC):
             StorageUnavailableError: the store failed or is full. The bytes of earlier calls are kept.
         """
 
-    async def make_room(self) -> int:
-        """Return how many bytes `append_now` may append before the next call of this method.
+    async def make_room(self, wanted: int = sys.maxsize) -> int:
+        """Return how many bytes `append_now` may append before the next call of this method, at least 1.
 
-        Waits until the store has taken enough of the earlier bytes. One piece more is held in memory, so the memory
-        of the writer stays bounded.
+        Waits until the store has taken enough of the earlier bytes, and until other uploads leave enough memory.
+
+        Args:
+            wanted: number of bytes that are still to be appended in this block, at least 1.
 
         Raises:
             StorageUnavailableError: the store failed or is full. The bytes of earlier calls are kept.

@@ -89,6 +89,7 @@ def serve(loaded: Loaded, parts: ServerParts, *, load: Callable[[], Loaded]) -> 
 
         def start(worker: Worker) -> int:
             reloader = Reloader(loaded, load, watch=watch, speaks=worker.is_first)
+            parts.upload_use.enter(worker.number, count)
             application = build_server(parts, observation.enter_worker(worker.number))
             watched = observation.of_worker(application, worker.number)
             serving = _Serving(reloader, application, worker, sockets[worker.number], context, watched, challenge)

@@ -2,7 +2,8 @@
 
 from botocore.loaders import JSONFileLoader
 
-from adapters.blob_storage.s3.client import StoreClient, preload_definitions
+from adapters.blob_storage.s3.client import StoreClient
+from adapters.blob_storage.s3.definitions import preload_definitions
 from adapters.blob_storage.s3.dialect import S3
 from adapters.blob_storage.s3.options import S3Options
 

@@ -236,7 +236,7 @@ async def test_threads_read_no_more_than_the_store_has_room_for(guarded, service
         kind = type(writer)
     before, sizes = [0], []
 
-    async def make_room(writer):
+    async def make_room(writer, _wanted):
         sizes.append(writer.size - before[0])
         before[0] = writer.size
         return 100_000
@@ -299,7 +299,7 @@ async def test_cancelled_upload_ends_after_its_thread(services):
             yield b"x"
 
         async def blocking_reads(self, make_room):
-            yield self._slow(await make_room())
+            yield self._slow(await make_room(1_000))
 
         def _slow(self, room):
             for piece in receiver.turn(room):

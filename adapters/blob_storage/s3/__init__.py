@@ -8,6 +8,7 @@ Modules:
         presigning  presigned URLs, each used for many requests
       reader    objects as streams, resumed after broken connections
       writer    staged objects: when bytes are buffered, sent and stored (staging, uploading, multipart, session_memory)
+        part_memory  the bound for the bytes of all uploads (blocks, shared_use)
       moving    rename, or copy and delete
       removal   removal of keys in batches, and of trees
       names     listings as names in the port's order (ordering, listing)

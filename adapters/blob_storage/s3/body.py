@@ -11,7 +11,7 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.payload import Payload
 from typing_extensions import override
 
-Buffer = bytes | bytearray
+Buffer = bytes | bytearray | memoryview
 T = TypeVar("T")
 
 _SLICE_BYTES: Final = 256 * 1024

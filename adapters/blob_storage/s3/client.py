@@ -13,7 +13,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from functools import cache
 from itertools import count, islice
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
@@ -22,10 +21,10 @@ import aioboto3
 from aiobotocore.config import AioConfig
 from aiobotocore.credentials import AioCredentials
 from aiobotocore.session import get_session
-from botocore.loaders import Loader, create_loader
 
 from adapters.blob_storage.s3.capabilities import Capabilities
 from adapters.blob_storage.s3.checksums import Crc32Support
+from adapters.blob_storage.s3.definitions import definitions
 from adapters.blob_storage.s3.dialect import Dialect, md5_base64
 from adapters.blob_storage.s3.direct import DirectRequests, Endpoint, in_memory
 from adapters.blob_storage.s3.errors import SDK_ERRORS, is_transient, translate
@@ -127,6 +126,8 @@ class StoreClient:
     ) -> dict[str, Any]:
         """Send one request, retried while a retry may help, and return botocore's response.
 
+        The response has `Attempts`, and `IsRedirected` if another host than the endpoint answered.
+
         Args:
             operation: botocore's method name, such as `get_object`.
             key: the port's key of the object; sent to the store as `Key`.
@@ -180,11 +181,16 @@ class StoreClient:
                 if self._direct is None or not self._direct.knows(operation):
                     async with asyncio.timeout(seconds):
                         answer = await self._send_by_botocore(operation, _Route(host, query), parameters)
-                        return answer if bytes_max is None else await in_memory(answer, bytes_max)
-                return await self._direct.send(operation, host, query, parameters, seconds=seconds, bytes_max=bytes_max)
+                        answer = answer if bytes_max is None else await in_memory(answer, bytes_max)
+                else:
+                    answer = await self._direct.send(
+                        operation, host, query, parameters, seconds=seconds, bytes_max=bytes_max
+                    )
             except RedirectedError as redirect:
                 target = urlsplit(redirect.location)
                 host = f"{target.scheme}://{target.netloc}" if target.netloc else host
+            else:
+                return {**answer, "IsRedirected": True} if host else answer
         raise OSError("too many redirects by the store")
 
     async def _send_by_botocore(self, operation: str, route: _Route, parameters: dict[str, Any]) -> dict[str, Any]:
@@ -253,23 +259,8 @@ def _session() -> aioboto3.Session:
     inner = get_session()
     session = aioboto3.Session(botocore_session=inner)
     # Registered last, because aioboto3 adds its own folder to the loader that the session has at first.
-    inner.register_component("data_loader", _definitions(inner.get_config_variable("data_path")))
+    inner.register_component("data_loader", definitions(inner.get_config_variable("data_path")))
     return session
-
-
-def preload_definitions() -> None:
-    """Read botocore's definitions of S3, which the clients of this process and of its forks then share: 13 MB."""
-    session = get_session()
-    loader = _definitions(session.get_config_variable("data_path"))
-    for name in ("endpoints", "partitions", "sdk-default-configuration", "_retry"):
-        loader.load_data(name)
-    for name in ("service-2", "endpoint-rule-set-1"):
-        loader.load_service_model("s3", name, api_version=None)
-
-
-@cache
-def _definitions(data_path: str | None) -> Loader:
-    return create_loader(data_path)
 
 
 def _before_sign(dialect: Dialect) -> Any:

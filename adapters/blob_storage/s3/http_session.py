@@ -2,6 +2,7 @@
 
 import ssl
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, Final
 
 import aiohttp
@@ -70,9 +71,15 @@ class StoreHttpSession(AIOHTTPSession):  # type: ignore[misc] # aiobotocore has 
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
             return context
-        verifying: ssl.SSLContext = create_urllib3_context()
-        verifying.load_verify_locations(get_cert_path(self._verify))
-        return verifying
+        return verifying_context(get_cert_path(self._verify))
+
+    @override
+    def _create_connector(self, proxy_url: str | None) -> aiohttp.TCPConnector:
+        if proxy_url or not self._verify or self._cert_file:
+            connector: aiohttp.TCPConnector = super()._create_connector(proxy_url)
+            return connector
+        # aiobotocore would read the certificates for each connector.
+        return aiohttp.TCPConnector(limit=self._max_pool_connections, ssl=self._context(), **self._connector_args)
 
     @override
     async def __aexit__(self, *error: object) -> None:
@@ -111,6 +118,14 @@ class StoreHttpSession(AIOHTTPSession):  # type: ignore[misc] # aiobotocore has 
     @override
     async def _get_session(self, proxy_url: str | None) -> "_Sender":
         return _Sender(await super()._get_session(proxy_url))
+
+
+@cache
+def verifying_context(certificates: str) -> ssl.SSLContext:
+    """Return the context that verifies by these certificates; the processes of a server share it (2.5 MiB)."""
+    context: ssl.SSLContext = create_urllib3_context()
+    context.load_verify_locations(certificates)
+    return context
 
 
 class _Sender:

@@ -59,6 +59,15 @@ def parts_in_flight_setting() -> int:
     )
 
 
+def upload_memory_setting() -> int:
+    """Declare `uploadmemory`."""
+    text = (
+        "Maximum number of bytes of uploads that all processes of a server hold in memory; 0 means two parts for each "
+        "process, and at least `partsinflight` + 1 parts."
+    )
+    return setting("uploadmemory", text, 0)
+
+
 def connections_setting() -> int:
     """Declare `maxconnections`."""
     return setting("maxconnections", "Maximum number of connections to the store.", 256, at_least=1, at_most=10_000)
@@ -143,6 +152,7 @@ class S3Options:
     )
     chunk_bytes: int = part_bytes_setting(10 * MIB)
     parts_in_flight: int = parts_in_flight_setting()
+    upload_memory_bytes: int = upload_memory_setting()
     connections_max: int = connections_setting()
     multipart_copy_chunk_bytes: int = setting(
         "multipartcopychunksize",
@@ -203,6 +213,10 @@ class S3Options:
     def small_connections_max(self) -> int:
         """How many of the connections are for requests whose answers are read in memory."""
         return self.connections_max // 4
+
+    def upload_memory_max(self, processes: int) -> int:
+        """Return the maximum number of bytes of uploads in the memory of all processes of a server."""
+        return self.upload_memory_bytes or self.chunk_bytes * max(self.parts_in_flight + 1, 2 * processes)
 
     def url(self, address: str | None) -> str | None:
         """Return the URL of an endpoint given as a URL or as `host[:port]`."""

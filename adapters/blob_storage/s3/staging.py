@@ -14,13 +14,15 @@ contains a record, and removing a tree searches for open uploads only beside rec
 """
 
 import json
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
 from adapters.blob_storage.s3.client import StoreClient
 from adapters.blob_storage.s3.multipart import NewUpload, StoredPart, head_of, size_of
-from adapters.blob_storage.s3.reader import open_object
+from adapters.blob_storage.s3.reader import ObjectReader, open_object
 from core.errors import ObjectNotFoundError, StorageCorruptError
 
 RECORD_SUFFIX: Final = ".parts"
@@ -42,12 +44,6 @@ class StagedRecord:
     parts: tuple[StoredPart, ...] = ()
     parts_size: int = 0
     """The number of bytes in the parts."""
-    tail: bytes | bytearray = b""
-
-    @property
-    def size(self) -> int:
-        """The number of staged bytes, in the parts and the tail."""
-        return self.parts_size + len(self.tail)
 
     def header(self) -> bytes:
         """Return the serialized record without the tail."""
@@ -60,25 +56,20 @@ class StagedRecord:
         return json.dumps(fields, separators=(",", ":")).encode() + b"\n"
 
     @classmethod
-    def parse(cls, content: bytes, key: str) -> "StagedRecord":
-        """Parse a record.
+    def parse(cls, line: bytes, key: str) -> "StagedRecord":
+        """Parse the line of JSON at the beginning of a record.
 
         Raises:
-            StorageCorruptError: `content` is not a record.
+            StorageCorruptError: it is not a record.
         """
-        line, newline, tail = content.partition(b"\n")
         try:
-            fields = json.loads(line[:_RECORD_BYTES_MAX])
+            fields = json.loads(line)
             etags, crc32s = fields["etags"], fields.get("crc32")
             checksums = [None] * len(etags) if crc32s is None else map(str, crc32s)
             parts = tuple(StoredPart(str(etag), crc32) for etag, crc32 in zip(etags, checksums, strict=True))
-            upload = NewUpload(str(fields["upload"]), crc32s is not None)
-            record = cls(upload, parts, int(fields["size"]), tail)
+            return cls(NewUpload(str(fields["upload"]), crc32s is not None), parts, int(fields["size"]))
         except (ValueError, TypeError, KeyError) as error:
             raise StorageCorruptError(f"invalid upload record: {key}") from error
-        if not newline:
-            raise StorageCorruptError(f"invalid upload record: {key}")
-        return record
 
 
 class Form(Enum):
@@ -91,42 +82,40 @@ class Form(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """The content found at a staged key."""
+    """The content found at a staged key, while its object is open."""
 
     form: Form = Form.NOTHING
     size: int = 0
-    content: bytes | None = None
-    """The bytes of a plain object that fits into memory."""
+    content: AsyncIterator[bytes] | None = None
+    """The bytes of a plain object that fits into a part, or the tail beside the parts."""
     record: StagedRecord | None = None
     stamp: str | None = None
     """The ETag of the object, or of the record."""
 
 
-async def find_staged(client: StoreClient, key: str, *, keep_bytes_max: int, is_long: bool) -> Staged:
+@asynccontextmanager
+async def open_staged(client: StoreClient, key: str, *, keep_bytes_max: int, is_long: bool) -> AsyncIterator[Staged]:
     """Find the bytes staged at `key`: one request for a plain object, two for anything else.
 
     Args:
         client: the open store.
         key: the staged key.
-        keep_bytes_max: a plain object up to this size is returned with its bytes, which saves a request to read them.
+        keep_bytes_max: a plain object up to this size is opened, which saves a request to read it.
         is_long: whether a longer object is expected. Then the size is requested first, because aborting a download
             costs the connection.
     """
     if is_long:
         size, etag = await head_of(client, key)
         if size is not None and size > keep_bytes_max:
-            return Staged(Form.PLAIN, size, stamp=etag)
-    try:
-        async with open_object(client, key) as reader:
-            if reader.size > keep_bytes_max:
-                return Staged(Form.PLAIN, reader.size, stamp=reader.version)
-            content = b"".join([piece async for piece in reader])
-            return Staged(Form.PLAIN, reader.size, content, stamp=reader.version)
-    except ObjectNotFoundError:
-        record, etag = await _find_record(client, key)
-    if record is None:
-        return Staged()
-    return Staged(Form.PARTS, record.size, record=record, stamp=etag)
+            yield Staged(Form.PLAIN, size, stamp=etag)
+            return
+    async with AsyncExitStack() as stack:
+        reader = await _enter(stack, client, key)
+        if reader is None:
+            yield await _enter_record(stack, client, key)
+        else:
+            content = aiter(reader) if reader.size <= keep_bytes_max else None
+            yield Staged(Form.PLAIN, reader.size, content, stamp=reader.version)
 
 
 async def staged_size(client: StoreClient, key: str) -> int:
@@ -134,20 +123,56 @@ async def staged_size(client: StoreClient, key: str) -> int:
     plain = await size_of(client, key)
     if plain is not None:
         return plain
-    record = await read_record(client, key)
-    return record.size if record else 0
+    async with _open_record(client, key) as staged:
+        return staged.size
 
 
 async def read_record(client: StoreClient, key: str) -> StagedRecord | None:
     """Return the record beside `key`, or None if there is none. One request."""
-    return (await _find_record(client, key))[0]
+    async with _open_record(client, key) as staged:
+        return staged.record
 
 
-async def _find_record(client: StoreClient, key: str) -> tuple[StagedRecord | None, str | None]:
+@asynccontextmanager
+async def _open_record(client: StoreClient, key: str) -> AsyncIterator[Staged]:
+    async with AsyncExitStack() as stack:
+        staged = await _enter_record(stack, client, key)
+        yield staged
+        # The connection can only be used again if the answer is read to its end; its bytes are not kept.
+        if staged.content is not None:
+            async for _ in staged.content:
+                pass
+
+
+async def _enter_record(stack: AsyncExitStack, client: StoreClient, key: str) -> Staged:
+    reader = await _enter(stack, client, record_key(key))
+    if reader is None:
+        return Staged()
+    pieces = await stack.enter_async_context(aclosing(_pieces(reader)))
+    begun = bytearray()
+    while b"\n" not in begun and len(begun) <= _RECORD_BYTES_MAX and (piece := await anext(pieces, b"")):
+        begun += piece
+    line, newline, tail = bytes(begun).partition(b"\n")
+    if not newline or len(line) > _RECORD_BYTES_MAX:
+        raise StorageCorruptError(f"invalid upload record: {record_key(key)}")
+    record = StagedRecord.parse(line, record_key(key))
+    size = record.parts_size + reader.size - len(line) - 1
+    return Staged(Form.PARTS, size, _joined(tail, pieces), record, reader.version)
+
+
+async def _enter(stack: AsyncExitStack, client: StoreClient, key: str) -> ObjectReader | None:
     try:
-        async with open_object(client, record_key(key)) as reader:
-            # The length is bounded by the part size of the process that wrote the record.
-            content = b"".join([piece async for piece in reader])
-            return StagedRecord.parse(content, record_key(key)), reader.version
+        return await stack.enter_async_context(open_object(client, key))
     except ObjectNotFoundError:
-        return None, None
+        return None
+
+
+async def _pieces(reader: ObjectReader) -> AsyncGenerator[bytes, None]:
+    async for piece in reader:
+        yield piece
+
+
+async def _joined(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for piece in rest:
+        yield piece

@@ -20,10 +20,12 @@ from adapters.blob_storage.s3.listing import list_page, list_pages, plain_md5
 from adapters.blob_storage.s3.moving import Mover
 from adapters.blob_storage.s3.multipart import abort_upload, list_uploads
 from adapters.blob_storage.s3.options import S3Options
+from adapters.blob_storage.s3.part_memory import PartMemory, memory_of_uploads
 from adapters.blob_storage.s3.reader import ObjectReader, open_object
 from adapters.blob_storage.s3.removal import delete_keys, delete_trees
 from adapters.blob_storage.s3.session_memory import SessionMemory
-from adapters.blob_storage.s3.staging import Staged, find_staged, staged_size
+from adapters.blob_storage.s3.shared_use import SharedUse
+from adapters.blob_storage.s3.staging import staged_size
 from adapters.blob_storage.s3.uploading import put_object
 from adapters.blob_storage.s3.writer import StagedWriter
 from core.diagnosis import Diagnosable, Diagnosis, Verdict
@@ -44,18 +46,20 @@ class S3BlobStorage(StagingStorage, Diagnosable):
     Args:
         options: access to the bucket, limits and retries.
         dialect: deviations of the store from S3.
+        shared: the memory use of the uploads of all processes of the server; None for a process alone.
     """
 
     name = "s3"
 
-    def __init__(self, options: S3Options, *, dialect: Dialect = S3) -> None:
+    def __init__(self, options: S3Options, *, dialect: Dialect = S3, shared: SharedUse | None = None) -> None:
         options.require_usable()
         self._options = options
         self._dialect = dialect
         self.name = dialect.name
         self._stack = AsyncExitStack()
-        self._opened: tuple[StoreClient, Mover] | None = None
-        self._memory = SessionMemory()
+        self._opened: tuple[StoreClient, Mover, PartMemory] | None = None
+        self._sessions = SessionMemory()
+        self._shared = shared or SharedUse()
         self._busy: set[str] = set()
         self._creating = asyncio.Lock()
         self.creates_exclusively = dialect.writes_conditionally
@@ -66,7 +70,8 @@ class S3BlobStorage(StagingStorage, Diagnosable):
         async with AsyncExitStack() as stack:
             client = await stack.enter_async_context(StoreClient.open(self._options, self._dialect))
             await list_page(client, client.store_key("/"), entries_max=1, attempts=_PROBE_ATTEMPTS)
-            self._opened = client, Mover(client)
+            # The process has taken its place among the others only now.
+            self._opened = client, Mover(client), memory_of_uploads(self._options, self._shared)
             self._stack = stack.pop_all()
 
     @override
@@ -80,10 +85,15 @@ class S3BlobStorage(StagingStorage, Diagnosable):
         return self._open_parts()[0]
 
     @property
+    def upload_memory(self) -> PartMemory:
+        """The memory of all uploads of this process."""
+        return self._open_parts()[2]
+
+    @property
     def _mover(self) -> Mover:
         return self._open_parts()[1]
 
-    def _open_parts(self) -> tuple[StoreClient, Mover]:
+    def _open_parts(self) -> tuple[StoreClient, Mover, PartMemory]:
         if self._opened is None:
             raise RuntimeError("the storage is not open")
         return self._opened
@@ -141,25 +151,24 @@ class S3BlobStorage(StagingStorage, Diagnosable):
             raise ObjectBusyError(key)
         self._busy.add(key)
         try:
-            writer = await self._writer(key, resume=resume)
+            writer = self._writer(key, is_fresh=not resume or self._sessions.is_superseded(key))
             try:
-                yield writer
-            except BaseException:
-                await self._suspend_after_error(writer)
-                raise
-            await writer.suspend()
+                if resume and not self._sessions.is_superseded(key):
+                    await writer.take_up()
+                try:
+                    yield writer
+                except BaseException:
+                    await self._suspend_after_error(writer)
+                    raise
+                await writer.suspend()
+            finally:
+                writer.release()
         finally:
             self._busy.discard(key)
 
-    async def _writer(self, key: str, *, resume: bool) -> StagedWriter:
-        is_fresh = not resume or self._memory.is_superseded(key)
-        client, mover = self._open_parts()
-        staged = Staged()
-        if not is_fresh:
-            staged = await find_staged(
-                client, key, keep_bytes_max=self._options.chunk_bytes, is_long=self._memory.is_long(key)
-            )
-        return StagedWriter(client, key, staged, mover=mover, memory=self._memory, is_fresh=is_fresh)
+    def _writer(self, key: str, *, is_fresh: bool) -> StagedWriter:
+        client, mover, memory = self._open_parts()
+        return StagedWriter(client, key, mover=mover, sessions=self._sessions, memory=memory, is_fresh=is_fresh)
 
     async def _suspend_after_error(self, writer: StagedWriter) -> None:
         try:
@@ -170,7 +179,7 @@ class S3BlobStorage(StagingStorage, Diagnosable):
 
     @override
     async def staged_size(self, key: str) -> int:
-        if self._memory.is_superseded(require_key(key)):
+        if self._sessions.is_superseded(require_key(key)):
             return 0
         return await staged_size(self.client, key)
 
@@ -233,13 +242,13 @@ class S3BlobStorage(StagingStorage, Diagnosable):
         client = self.client
         await delete_keys(client, [client.store_key(require_key(key)) for key in keys])
         for key in keys:
-            self._memory.forget(key)
+            self._sessions.forget(key)
 
     @override
     async def delete_tree(self, *prefixes: str) -> None:
         for prefix in prefixes:
             require_prefix(prefix)
-        ended_here = all(self._memory.take_end(prefix) for prefix in prefixes)
+        ended_here = all(self._sessions.take_end(prefix) for prefix in prefixes)
         await delete_trees(self.client, prefixes, ended_here=ended_here)
 
     @override

@@ -1,9 +1,10 @@
 """Writer of staged objects: short ones are sent from memory in one request, long ones in parts.
 
-An upload holds at most `parts_in_flight + 1` parts in memory. Until these are full, nothing is sent: content that fits
-is committed by **one** `PUT` at the target, or left staged by one `PUT` at the key when the block ends. Longer content
-becomes a multipart upload of the key, whose parts are sent in parallel while the client still sends. When the block
-ends, the tail that does not fill a part is stored in the record (see `staging`).
+An upload holds at most `parts_in_flight + 1` parts in memory, and only as many as `PartMemory` leaves it. Until these
+are full, nothing is sent: content that fits is committed by **one** `PUT` at the target, or left staged by one `PUT` at
+the key when the block ends. Longer content becomes a multipart upload of the key, whose parts are sent in parallel
+while the client still sends. When the block ends, the tail that does not fill a part is stored in the record (see
+`staging`).
 
 A block that resumes reads back at most one part: the small object or the tail. So an upload in many small pieces sends
 each byte once as part of a part, plus less than one part for each piece. A plain object longer than a part (one long
@@ -14,23 +15,29 @@ A commit from memory leaves the small staged object in place: removing it would 
 session includes that anyway. `SessionMemory` records that the object is obsolete.
 """
 
+import asyncio
+import logging
+import sys
 from collections.abc import AsyncIterator
 
 from typing_extensions import override
 
 from adapters.blob_storage.keys import require_key
-from adapters.blob_storage.s3.body import Body
+from adapters.blob_storage.s3.body import Body, Buffer
 from adapters.blob_storage.s3.client import StoreClient
 from adapters.blob_storage.s3.moving import Mover
 from adapters.blob_storage.s3.multipart import abort_upload, abort_uploads, begin_upload, complete_upload
+from adapters.blob_storage.s3.part_memory import HeldBytes, PartMemory
 from adapters.blob_storage.s3.reader import open_object
 from adapters.blob_storage.s3.removal import delete_object
 from adapters.blob_storage.s3.session_memory import SessionMemory
-from adapters.blob_storage.s3.staging import Form, Staged, StagedRecord, read_record, record_key
+from adapters.blob_storage.s3.staging import Form, StagedRecord, open_staged, read_record, record_key
 from adapters.blob_storage.s3.uploading import PartsInFlight, put_object
 from core.errors import StorageUnavailableError
 from core.ports.blob_storage import SmallObjects
 from core.ports.staging import BlobWriter
+
+logger = logging.getLogger(__name__)
 
 
 class StagedWriter(BlobWriter):
@@ -39,58 +46,70 @@ class StagedWriter(BlobWriter):
     Args:
         client: the open store.
         key: the staged key.
-        staged: the content that is already staged.
         mover: moves objects that are too long to be sent again.
-        memory: the storage's memory of sessions that ended in this process.
-        is_fresh: whether to start with no content, ignoring staged content.
+        sessions: the storage's memory of sessions that ended in this process.
+        memory: the memory of all uploads.
+        is_fresh: whether to start with no content, ignoring staged content; otherwise the storage calls `take_up`.
     """
 
     def __init__(
         self,
         client: StoreClient,
         key: str,
-        staged: Staged,
         *,
         mover: Mover,
-        memory: SessionMemory,
+        sessions: SessionMemory,
+        memory: PartMemory,
         is_fresh: bool,
     ) -> None:
         self._client = client
         self._key = key
         self._mover = mover
+        self._sessions = sessions
         self._memory = memory
-        self._part_bytes = client.options.chunk_bytes
         # A block that resumes sends each part as soon as it is full: the next block must not read back more than a
         # part.
-        self._held_max = client.options.parts_in_flight + 1 if is_fresh else 1
-        self._buffers: list[bytearray] = []
+        self._full_max = client.options.parts_in_flight + 1 if is_fresh else 1
+        self._held = HeldBytes(memory)
         self._parts: PartsInFlight | None = None
         self._moved_size: int | None = None
         """The size of the plain object at the key, if it is committed as it is."""
-        self._plain_may_be_there = is_fresh or staged.form is Form.PLAIN
-        self._record_is_there = staged.record is not None
-        self._upload_may_be_open = self._record_is_there
-        self._stamp = staged.stamp
+        self._plain_may_be_there = is_fresh
+        self._record_is_there = False
+        self._upload_may_be_open = False
+        self._stamp: str | None = None
         self._is_changed = False
         self._is_closed = False
-        self._take_up(staged)
+        self._is_busy = False
+        """Whether the upload's task is inside of a method, which then does what `relieve` would."""
+        self._relieving: asyncio.Task[None] | None = None
+        self.touched_at = memory.now()
+        memory.join(self)
 
-    def _take_up(self, staged: Staged) -> None:
-        if staged.form is Form.PLAIN and staged.content is None:
-            self._moved_size = staged.size
-        elif staged.content:
-            self._buffers.append(bytearray(staged.content))
-        elif staged.record is not None and staged.record.upload.id:
-            record = staged.record
-            self._parts = PartsInFlight(self._client, self._key, record.upload, record.parts, record.parts_size)
-            if record.tail:
-                self._buffers.append(bytearray(record.tail))
+    async def take_up(self) -> None:
+        """Continue after the staged bytes."""
+        part_bytes = self._client.options.chunk_bytes
+        is_long = self._sessions.is_long(self._key)
+        async with open_staged(self._client, self._key, keep_bytes_max=part_bytes, is_long=is_long) as staged:
+            self._stamp = staged.stamp
+            self._plain_may_be_there = staged.form is Form.PLAIN
+            if staged.form is Form.PLAIN and staged.content is None:
+                self._moved_size = staged.size
+            elif staged.record is not None:
+                record = staged.record
+                self._record_is_there = self._upload_may_be_open = True
+                if not record.upload.id:
+                    return
+                self._parts = PartsInFlight(self._client, self._key, self._memory, record)
+            if staged.content is not None:
+                async for piece in staged.content:
+                    await self._append(memoryview(piece))
 
     @property
     @override
     def size(self) -> int:
         in_parts = self._parts.size_with_running if self._parts else 0
-        return (self._moved_size or 0) + in_parts + sum(map(len, self._buffers))
+        return (self._moved_size or 0) + in_parts + self._held.size
 
     @property
     @override
@@ -99,55 +118,95 @@ class StagedWriter(BlobWriter):
 
     @override
     async def write(self, chunk: bytes | bytearray | memoryview) -> None:
-        self._require_open()
-        if not chunk:
-            return
-        self._is_changed = True
-        if self._moved_size is not None:
-            await self._read_back(self._moved_size)
-        await self._append(memoryview(chunk))
+        await self._enter()
+        try:
+            if chunk:
+                self._is_changed = True
+                if self._moved_size is not None:
+                    await self._read_back(self._moved_size)
+                await self._append(memoryview(chunk))
+        finally:
+            self._is_busy = False
 
     @override
     def append_now(self, chunk: memoryview) -> None:
         """Append a piece to the buffers, without sending any of them."""
         self._require_open()
         self._is_changed = True
-        self._hold(chunk)
+        self._held.hold(chunk)
+        self.touched_at = self._memory.now()
 
     @override
-    async def make_room(self) -> int:
-        if self._moved_size is not None:
-            await self._read_back(self._moved_size)
-        return await self._make_room()
+    async def make_room(self, wanted: int = sys.maxsize) -> int:
+        await self._enter()
+        try:
+            if self._moved_size is not None:
+                await self._read_back(self._moved_size)
+            return await self._make_room(wanted, is_last=True)
+        finally:
+            self.touched_at = self._memory.now()
+            self._is_busy = False
+
+    async def _enter(self) -> None:
+        """Begin a method of the port, after the end of a task that `relieve` began."""
+        self._require_open()
+        self._is_busy = True
+        if self._relieving is not None:
+            await asyncio.wait([self._relieving])
+            self._relieving = None
 
     async def _append(self, rest: memoryview) -> None:
         while rest:
-            room = await self._make_room()
-            self._hold(rest[:room])
+            room = await self._make_room(len(rest), is_last=False)
+            self._held.hold(rest[:room])
             rest = rest[room:]
+        self.touched_at = self._memory.now()
 
-    def _hold(self, rest: memoryview) -> None:
-        while rest:
-            if not self._buffers or len(self._buffers[-1]) >= self._part_bytes:
-                self._buffers.append(bytearray())
-            buffer = self._buffers[-1]
-            room = self._part_bytes - len(buffer)
-            buffer += rest[:room]
-            rest = rest[room:]
+    async def _make_room(self, wanted: int, *, is_last: bool) -> int:
+        """Send full parts, unless the whole upload may still fit into memory; return the room for further bytes.
 
-    async def _make_room(self) -> int:
-        """Send the full buffers as parts, unless the whole upload may still fit into memory; return the room."""
-        full = sum(len(buffer) >= self._part_bytes for buffer in self._buffers)
-        if self._parts is not None or full >= self._held_max:
-            if self._parts is None:
-                self._parts = await self._begin_parts()
-            await self._send_full_buffers(self._parts)
-        return self._part_bytes - (len(self._buffers[-1]) % self._part_bytes if self._buffers else 0)
+        Args:
+            wanted: number of bytes to be appended, at least 1.
+            is_last: whether no more than these will be appended in this block.
+        """
+        held = self._held
+        if held.filling is None and held.full:
+            is_long = is_last and self.size + wanted > self._full_max * self._client.options.chunk_bytes
+            if self._parts is not None or len(held.full) >= self._full_max or is_long:
+                await self._send_full()
+        buffer = held.filling_buffer()
+        size = buffer.size + min(wanted, buffer.capacity - buffer.size)
+        while not self._memory.try_grow(buffer, size, is_last=is_last):
+            if held.full:
+                await self._send_full()
+            elif self._parts is not None and self._parts.is_sending:
+                await self._parts.settle_first()
+            else:
+                await self._memory.grow(buffer, size, is_last=is_last)
+        return buffer.charge - buffer.size
 
-    async def _send_full_buffers(self, parts: PartsInFlight) -> None:
-        while self._buffers and len(self._buffers[0]) >= self._part_bytes:
-            await parts.add(self._buffers[0])
-            del self._buffers[0]
+    async def _send_full(self) -> None:
+        if self._parts is None:
+            self._parts = await self._begin_parts()
+        while self._held.full:
+            await self._parts.add(self._held.full[0])
+            del self._held.full[0]
+
+    def relieve(self) -> None:
+        """Give back unused memory and send full parts, because the client is idle and other uploads wait."""
+        if self._is_busy or self._is_closed or self._relieving is not None:
+            return
+        if self._held.filling is not None:
+            self._memory.trim(self._held.filling)
+        if self._held.full:
+            self._relieving = asyncio.create_task(self._send_early())
+
+    async def _send_early(self) -> None:
+        try:
+            await self._send_full()
+        except StorageUnavailableError as error:
+            # The upload's task tries again with its next bytes, and raises the error if it fails as well.
+            logger.info("%s: cannot send the parts of an idle upload: %s", self._client.dialect.name, error)
 
     async def _begin_parts(self) -> PartsInFlight:
         earlier = await read_record(self._client, self._key)
@@ -159,11 +218,11 @@ class StagedWriter(BlobWriter):
             await self._abort(earlier.upload.id)
         self._upload_may_be_open = True
         upload = await begin_upload(self._client, self._key, sends_parts=True)
-        return PartsInFlight(self._client, self._key, upload, (), 0)
+        return PartsInFlight(self._client, self._key, self._memory, StagedRecord(upload))
 
     async def _read_back(self, size: int) -> None:
         """Send a plain object again in parts, to which more can be appended."""
-        self._held_max = 1
+        self._full_max = 1
         self._moved_size = None
         try:
             async with open_object(self._client, self._key) as reader:
@@ -171,17 +230,17 @@ class StagedWriter(BlobWriter):
                     await self._append(memoryview(piece))
         except BaseException:
             # Only some of the content is in parts: the object at the key remains valid.
-            self._buffers.clear()
+            self._held.free()
             self._moved_size = size
             await self._drop_parts()
             raise
 
     @override
     async def content(self) -> AsyncIterator[bytes]:
-        self._require_open()
+        await self._enter()
         if self._parts is not None:
             await self._complete_at_key(self._parts)
-        for held in Body(*self._buffers).slices():
+        for held in self._held.body().slices():
             yield bytes(held)
         if self._moved_size is not None:
             async with open_object(self._client, self._key) as reader:
@@ -194,12 +253,12 @@ class StagedWriter(BlobWriter):
         size = parts.size
         stored = list(parts.stored)
         # The tail stays in the buffers until the upload is complete: as a middle part it would be too short.
-        for number, buffer in enumerate(self._buffers, len(stored) + 1):
-            stored.append(await parts.send(number, Body(buffer)))
-            size += len(buffer)
+        for number, buffer in enumerate(self._held.buffers(), len(stored) + 1):
+            stored.append(await parts.send(number, Body(*buffer.views())))
+            size += buffer.size
         await complete_upload(self._client, self._key, parts.upload.id, stored, size)
         self._parts = None
-        self._buffers.clear()
+        self._held.free()
         self._moved_size = size
         self._plain_may_be_there = True
         self._upload_may_be_open = False
@@ -208,32 +267,35 @@ class StagedWriter(BlobWriter):
 
     @override
     async def commit(self, target: str, *, then: SmallObjects = ()) -> None:
-        self._require_open()
+        await self._enter()
         require_key(target)
         if self._parts is not None:
             await self._complete_at_key(self._parts)
         if self._moved_size is None:
-            await put_object(self._client, target, Body(*self._buffers))
+            await put_object(self._client, target, self._held.body())
+            self._held.free()
             if self._plain_may_be_there:
-                self._memory.supersede(self._key)
+                self._sessions.supersede(self._key)
         else:
             await self._mover.move(self._key, target, self._moved_size)
             self._plain_may_be_there = False
         self._is_closed = True
         await self._remove_record()
-        self._memory.end(self._key)
+        self._sessions.end(self._key)
         for key, content in then:
             await put_object(self._client, require_key(key), Body(content))
 
     @override
     async def discard(self) -> None:
+        if not self._is_closed:
+            await self._enter()
         self._is_closed = True
         await self._drop_parts()
         if self._plain_may_be_there:
             await delete_object(self._client, self._client.store_key(self._key))
-            self._memory.forget(self._key)
+            self._sessions.forget(self._key)
             self._plain_may_be_there = False
-        self._memory.end(self._key)
+        self._sessions.end(self._key)
 
     async def suspend(self) -> None:
         """Store the written bytes for the next block. At most two requests, besides parts still in flight.
@@ -243,31 +305,32 @@ class StagedWriter(BlobWriter):
         """
         if self._is_closed or not self._is_changed:
             return
+        await self._enter()
         if self._parts is not None:
             await self._keep_parts(self._parts)
         elif self._moved_size is None:
-            stored = await put_object(self._client, self._key, Body(*self._buffers))
+            stored = await put_object(self._client, self._key, self._held.body())
             self._stamp = stored.etag
-            self._memory.forget(self._key)
-            if self.size > self._part_bytes:
-                self._memory.expect_long(self._key)
+            self._sessions.forget(self._key)
+            if self.size > self._client.options.chunk_bytes:
+                self._sessions.expect_long(self._key)
 
     async def _keep_parts(self, parts: PartsInFlight) -> None:
         """Write the record. If a part cannot be sent, the parts before it are kept."""
         failure: StorageUnavailableError | None = None
         try:
-            await self._send_full_buffers(parts)
+            await self._send_full()
             await parts.settle()
         except StorageUnavailableError as error:
             failure = error
             await parts.drop()
-        tail = self._buffers[0] if self._buffers and failure is None else b""
-        await self._write_record(StagedRecord(parts.upload, tuple(parts.stored), parts.size, tail))
+        tail = self._held.body().buffers if failure is None else ()
+        await self._write_record(StagedRecord(parts.upload, tuple(parts.stored), parts.size), *tail)
         if failure is not None:
             raise failure
         if self._plain_may_be_there:
             await delete_object(self._client, self._client.store_key(self._key))
-            self._memory.forget(self._key)
+            self._sessions.forget(self._key)
 
     async def _drop_parts(self) -> None:
         """Abort the multipart upload, if there is one, and remove its record."""
@@ -284,8 +347,8 @@ class StagedWriter(BlobWriter):
             await abort_upload(self._client, self._client.store_key(self._key), upload_id)
         await abort_uploads(self._client, self._key)
 
-    async def _write_record(self, record: StagedRecord) -> None:
-        stored = await put_object(self._client, record_key(self._key), Body(record.header(), record.tail))
+    async def _write_record(self, record: StagedRecord, *tail: Buffer) -> None:
+        stored = await put_object(self._client, record_key(self._key), Body(record.header(), *tail))
         # The record contains the parts' checksums and the bytes after them, so its ETag identifies the content.
         self._stamp = stored.etag
         self._record_is_there = True
@@ -298,6 +361,16 @@ class StagedWriter(BlobWriter):
             self._upload_may_be_open = False
         await delete_object(self._client, self._client.store_key(record_key(self._key)))
         self._record_is_there = False
+
+    def release(self) -> None:
+        """Free all memory; called when the block has ended."""
+        self._is_closed = True
+        self._memory.leave(self)
+        if self._relieving is not None:
+            self._relieving.cancel()
+        if self._parts is not None:
+            self._parts.abandon()
+        self._held.free()
 
     def _require_open(self) -> None:
         if self._is_closed:

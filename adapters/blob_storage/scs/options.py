@@ -12,6 +12,7 @@ from adapters.blob_storage.s3.options import (
     connections_setting,
     part_bytes_setting,
     parts_in_flight_setting,
+    upload_memory_setting,
 )
 from adapters.blob_storage.scs.endpoints import REGIONS, endpoint_host
 from core.model.secret import Secret
@@ -32,6 +33,7 @@ class ScsOptions:
     secure: bool = setting("secure", "Whether to use HTTPS.", default=False)
     chunk_bytes: int = part_bytes_setting(10 * MIB)
     parts_in_flight: int = parts_in_flight_setting()
+    upload_memory_bytes: int = upload_memory_setting()
     connections_max: int = connections_setting()
     user_agent: str | None = None
     retry: RetryOptions = field(default_factory=RetryOptions)
@@ -65,6 +67,7 @@ class ScsOptions:
             storage_class=None,
             chunk_bytes=self.chunk_bytes,
             parts_in_flight=self.parts_in_flight,
+            upload_memory_bytes=self.upload_memory_bytes,
             connections_max=self.connections_max,
             user_agent=self.user_agent,
             retry=self.retry,

@@ -1,5 +1,6 @@
 """Blob storage in Sohu Cloud Storage: the S3 adapter with SCS's dialect."""
 
+from adapters.blob_storage.s3.shared_use import SharedUse
 from adapters.blob_storage.s3.storage import S3BlobStorage
 from adapters.blob_storage.scs.dialect import SCS
 from adapters.blob_storage.scs.options import ScsOptions
@@ -15,6 +16,6 @@ class ScsBlobStorage(S3BlobStorage):
 
     name = "scs"
 
-    def __init__(self, options: ScsOptions) -> None:
+    def __init__(self, options: ScsOptions, *, shared: SharedUse | None = None) -> None:
         register_signers()
-        super().__init__(options.as_s3(), dialect=SCS)
+        super().__init__(options.as_s3(), dialect=SCS, shared=shared)

@@ -117,7 +117,7 @@ class RequestBody(ContentSource):
 
     @override
     async def blocking_reads(
-        self, make_room: Callable[[], Awaitable[int]]
+        self, make_room: Callable[[int], Awaitable[int]]
     ) -> AsyncGenerator[Iterator[memoryview], None]:
         content, protocol, length = self._content, self._protocol, self._left or 0
         if length < DIRECT_BYTES_MIN or not _can_lend(protocol, content):
@@ -128,7 +128,7 @@ class RequestBody(ContentSource):
         # If the parser is past the end of the body now, perhaps within the next request, do not read the socket.
         with protocol.lend(content) if _can_lend(protocol, content) else nullcontext() as descriptor:
             if descriptor is None:
-                await make_room()
+                await make_room(length)
                 yield map(memoryview, arrived)
                 self._count(sum(map(len, arrived)))
                 return
@@ -138,7 +138,7 @@ class RequestBody(ContentSource):
                 await self._pace.wait(readable(descriptor))
             while receiver.left:
                 left, waited_seconds = receiver.left, receiver.waited_seconds
-                yield receiver.turn(await make_room())
+                yield receiver.turn(await make_room(left))
                 # Keep aiohttp's count of received bytes correct, as if the parser had read them.
                 content.total_bytes = already_counted + length - receiver.left
                 if receiver.has_ended:

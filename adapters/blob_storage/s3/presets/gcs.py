@@ -63,6 +63,7 @@ class GcsOptions(Tuning):
             storage_class=None,
             chunk_bytes=self.chunk_bytes,
             parts_in_flight=self.parts_in_flight,
+            upload_memory_bytes=self.upload_memory_bytes,
             connections_max=self.connections_max,
             retry=self.retry,
         )

@@ -155,7 +155,7 @@ class DirectContent(ContentSource):
     @override
     async def blocking_reads(self, make_room):
         while self._pieces:
-            assert await make_room() > 0
+            assert await make_room(sum(map(len, self._pieces))) > 0
             yield iter([memoryview(self._pieces.pop(0))])
             self.received += 1
 
