@@ -19,6 +19,7 @@ from core.registry.upload_state import UploadStateCodec
 from entrypoints.http.auditing import Auditor
 from entrypoints.http.authentication import AUTHORIZER, Authorizer
 from entrypoints.http.client_certificates import client_certificates
+from entrypoints.http.connection.repeating import REPEATER, Repeater
 from entrypoints.http.dispatch import Dispatcher
 from entrypoints.http.forwarding import Forwarding
 from entrypoints.http.handlers.base import Handler, get_base
@@ -45,6 +46,7 @@ from entrypoints.http.middleware.limits import Limits
 from entrypoints.http.middleware.namespaces import Namespaces
 from entrypoints.http.observation import Observation
 from entrypoints.http.operations import Operations
+from entrypoints.http.repeated_pulls import RepeatedPulls
 from entrypoints.http.routes import Resource
 from entrypoints.http.runtime_flags import RuntimeFlags
 from entrypoints.http.site import NewSite, SiteParts
@@ -128,11 +130,17 @@ def create_app(
     observation = observation or Observation()
     cors = Cors(settings.http.cors)
     namespaces = Namespaces(origins, settings.proxy.unknown if settings.proxy else UnknownHosts.DENY)
+    limits = Limits(
+        settings.http.limits,
+        Forwarding(settings.http.trusted_proxies, hops=settings.http.proxy_hops),
+        time.monotonic,
+    )
     steps = _steps(
         settings,
         observation,
         dispatcher,
         authorizer,
+        limits=limits,
         auditor=auditor,
         cors=cors,
         namespaces=namespaces if origins.upstreams else None,
@@ -142,6 +150,9 @@ def create_app(
     app[IN_FLIGHT] = observation.in_flight
     app[AUTHORIZER] = authorizer
     app[RUNTIME_FLAGS] = flags
+    app[REPEATER] = _repeater(
+        registry, settings, observation, flags, authorizer=authorizer, limits=limits, origins=origins
+    )
     # (?s:.) also matches line ends: a path with an encoded one must reach the check of names.
     app.router.add_route("*", "/{path:(?s:.*)}", dispatcher.handle)
     app.on_response_prepare.append(common_headers(flags))
@@ -150,8 +161,7 @@ def create_app(
     if origins.upstreams:
         app.on_response_prepare.extend([namespaces.mark, mark_freshness])
     app.on_response_prepare.append(observation.in_flight.close_connection)
-    app.cleanup_ctx.append(_lifetimes(lifetimes))
-    app.cleanup_ctx.extend([observation.health.running, *observation.contexts])
+    app.cleanup_ctx.extend([_lifetimes(lifetimes), observation.health.running, *observation.contexts])
     requested = [
         operations.collection.background,
         operations.verification.background,
@@ -168,13 +178,13 @@ def _steps(
     dispatcher: Dispatcher,
     authorizer: Authorizer,
     *,
+    limits: Limits,
     auditor: Auditor,
     cors: Cors,
     namespaces: Namespaces | None,
     challenges: Challenges | None,
 ) -> list[Middleware]:
     """Return all that happens before a handler, in order: each step answers the request or calls the next one."""
-    forwarding = Forwarding(settings.http.trusted_proxies, hops=settings.http.proxy_hops)
     return [
         observation.probes(shows_reasons=False).answer,
         dispatcher.find_route,
@@ -183,7 +193,7 @@ def _steps(
         *([auditor.record] if auditor.is_on else []),
         answer_errors,
         *([observation.health.block] if observation.health.can_block else []),
-        Limits(settings.http.limits, forwarding, time.monotonic).enforce,
+        limits.enforce,
         *([challenges.answer] if challenges else []),
         *([cors.answer_preflight] if settings.http.cors.origins else []),
         dispatcher.answer_elsewhere,
@@ -193,6 +203,42 @@ def _steps(
         *([namespaces.refuse_changes] if namespaces else []),
         *([auditor.permit] if settings.audit.required else []),
     ]
+
+
+def _repeater(
+    registry: Registry,
+    settings: Settings,
+    observation: Observation,
+    flags: RuntimeFlags,
+    *,
+    authorizer: Authorizer,
+    limits: Limits,
+    origins: Origins,
+) -> Repeater | None:
+    """Return the part that answers repeated requests.
+
+    Returns:
+        None if a step that this part leaves out does anything for a pull without credentials.
+    """
+    measured = [observation.meter.measure] if observation.meter else []
+    is_possible = (
+        list(observation.middlewares) == measured
+        and not origins.upstreams
+        and not observation.health.can_block
+        and not limits.is_per_client
+        and not settings.http.cors.origins
+        and (settings.audit.kind == "disabled" or not settings.audit.pulls)
+    )
+    if not is_possible:
+        return None
+    return RepeatedPulls(
+        registry,
+        authorizer=authorizer,
+        limits=limits,
+        in_flight=observation.in_flight,
+        flags=flags,
+        meter=observation.meter,
+    )
 
 
 def _handlers(

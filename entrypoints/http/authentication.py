@@ -174,6 +174,19 @@ class Authorizer:
         )
         return await handler(request)
 
+    async def admit(self, accesses: Sequence[Access]) -> Principal | None:
+        """Return the sender of a request without credentials, or None unless the accesses are certainly allowed.
+
+        Raises:
+            RegistryError: as `Authenticator.authenticate` does.
+        """
+        if self._certificates is not None or not accesses:
+            return None
+        principal, policy = await self._authenticator.authenticate(None), self._policy
+        if self._allows_all or (not policy.is_blocked(principal) and policy.allows_all(principal, accesses)):
+            return principal
+        return None
+
     async def _identify(self, request: web.Request, target: Target, accesses: Sequence[Access]) -> Principal:
         if self._certificates is not None and (principal := self._certificates.principal_of(request)) is not None:
             return principal

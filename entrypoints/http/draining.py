@@ -24,17 +24,25 @@ class InFlight:
         self.is_draining = False
         """Whether the server is stopping."""
 
+    def begin(self) -> None:
+        """Count a request that has begun."""
+        self._count += 1
+        self._idle.clear()
+
+    def end(self) -> None:
+        """Count a request that has ended."""
+        self._count -= 1
+        if self._count == 0:
+            self._idle.set()
+
     @web.middleware
     async def count(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Count a request until it is answered."""
-        self._count += 1
-        self._idle.clear()
+        self.begin()
         try:
             return await handler(request)
         finally:
-            self._count -= 1
-            if self._count == 0:
-                self._idle.set()
+            self.end()
 
     async def close_connection(self, _request: web.Request, response: web.StreamResponse) -> None:
         """Close connections during the drain, so that clients reconnect elsewhere (a response-prepare signal)."""

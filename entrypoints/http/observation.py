@@ -69,6 +69,8 @@ class Observation:
     readiness: Readiness | None = None
     middlewares: Sequence[Middleware] = ()
     """Middlewares around all requests but probes, outermost first."""
+    meter: RequestMeter | None = None
+    """The meter of requests, if one of the middlewares is its own."""
     contexts: Sequence[CleanupContext] = ()
     """Cleanup contexts that run for the lifetime of the application."""
 
@@ -160,6 +162,7 @@ class WorkerObservation:
         self._tracer = application.observers.tracer
         self._origins = application.origins
         self._set_certificate_expiry: Callable[[datetime], None] | None = None
+        self._meter = RequestMeter(self._metrics, clock=time.perf_counter) if self._metrics else None
         self.sampler = Sampler(self._metrics, worker=number) if self._metrics else None
         """Sampler for readers that run once a second; None if metrics are disabled."""
         in_flight = InFlight()
@@ -176,6 +179,7 @@ class WorkerObservation:
             health=health,
             readiness=readiness,
             middlewares=self._middlewares(),
+            meter=self._meter,
             contexts=[readiness.running, *([self.sampler.running] if self.sampler else [])],
         )
         if self.sampler and self._metrics:
@@ -243,10 +247,9 @@ class WorkerObservation:
 
     def _middlewares(self) -> Sequence[Middleware]:
         middlewares: list[Middleware] = []
-        if self._metrics is not None and self.sampler is not None:
-            meter = RequestMeter(self._metrics, clock=time.perf_counter)
-            self.sampler.register(meter.flush)
-            middlewares.append(meter.measure)
+        if self._metrics is not None and self.sampler is not None and self._meter is not None:
+            self.sampler.register(self._meter.flush)
+            middlewares.append(self._meter.measure)
             if self._origins.upstreams:
                 middlewares.append(CacheMeter(self._metrics, self._origins).count)
                 self.sampler.register(quota_reader(self._metrics, self._origins, time.monotonic))

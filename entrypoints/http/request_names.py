@@ -43,6 +43,14 @@ def name_request(request: web.BaseRequest, new_id: Callable[[], str]) -> str:
     return request_id
 
 
+def name_task() -> str:
+    """Assign a new id to the request of the running task, which has neither an id nor a trace; return the id."""
+    request_id = new_request_id()
+    request_id_variable.set(request_id)
+    trace_id_variable.set("")
+    return request_id
+
+
 def trace_of(traceparent: str) -> str:
     """Return the trace id of a `traceparent` header, or an empty string if the header is malformed."""
     found = _TRACEPARENT.fullmatch(traceparent.strip()) if traceparent else None

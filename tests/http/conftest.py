@@ -160,6 +160,7 @@ def open_app(
     origins: Origins = LOCAL_ONLY,
     *,
     challenges: Challenges | None = None,
+    observation: Observation | None = None,
 ) -> web.Application:
     """The application without access control."""
     authenticator = OpenAuthenticator()
@@ -175,6 +176,7 @@ def open_app(
         lifetimes=[authenticator],
         origins=origins,
         challenges=challenges,
+        observation=observation,
     )
 
 

@@ -96,19 +96,28 @@ class AccessLogger(AbstractAccessLogger):
 
     @override
     def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
-        if not _logger.isEnabledFor(logging.INFO) or request.path in QUIET_PATHS:
-            return
-        fields = _request_fields(request)
-        _add_target(fields, request)
-        _add_response(fields, request, response)
-        fields["http.response.duration"] = time
-        _logger.handle(_AccessRecord(fields))
+        if _logger.isEnabledFor(logging.INFO) and request.path not in QUIET_PATHS:
+            log_fields({**fields_of(request, response), "http.response.duration": time})
 
     @property
     @override
     def enabled(self) -> bool:
         # aiohttp asks only once per connection, but the access log can be enabled during a connection.
         return True
+
+
+def log_fields(fields: dict[str, object]) -> None:
+    """Write a line with these fields, if the log is on."""
+    if _logger.isEnabledFor(logging.INFO):
+        _logger.handle(_AccessRecord(fields))
+
+
+def fields_of(request: web.BaseRequest, response: web.StreamResponse) -> dict[str, object]:
+    """Return the fields of a request that was answered, except for its duration."""
+    fields = _request_fields(request)
+    _add_target(fields, request)
+    _add_response(fields, request, response)
+    return fields
 
 
 def _request_fields(request: web.BaseRequest) -> dict[str, object]:

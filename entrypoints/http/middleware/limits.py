@@ -65,6 +65,24 @@ class Limits:
         self._buckets = TokenBuckets(rate=settings.rate, burst=settings.burst, clock=clock) if settings.rate else None
         self._under_way = 0
 
+    @property
+    def is_per_client(self) -> bool:
+        """Whether the requests of each client are limited."""
+        return self._buckets is not None
+
+    @property
+    def is_reached(self) -> bool:
+        """Whether as many requests are under way as all clients together may send."""
+        return 0 < self._settings.requests <= self._under_way
+
+    def begin(self) -> None:
+        """Count a request that is under way."""
+        self._under_way += 1
+
+    def end(self) -> None:
+        """Count a request that has ended."""
+        self._under_way -= 1
+
     @web.middleware
     async def enforce(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Answer a request within the limits.
@@ -77,10 +95,10 @@ class Limits:
         request[BODY_LIMITS] = settings
         if self._buckets is not None and (wait_seconds := self._buckets.take(client.address)):
             raise TooManyRequestsError(math.ceil(wait_seconds))
-        if settings.requests and self._under_way >= settings.requests:
+        if self.is_reached:
             raise TooManyRequestsError(BUSY_RETRY_SECONDS)
-        self._under_way += 1
+        self.begin()
         try:
             return await handler(request)
         finally:
-            self._under_way -= 1
+            self.end()

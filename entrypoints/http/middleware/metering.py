@@ -102,7 +102,7 @@ class RequestMeter:
     async def measure(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Measure a request."""
         name = HANDLER_NAMES[request[ROUTE].resource] if ROUTE in request else ELSEWHERE
-        self._under_way[name] += 1
+        self.begin(name)
         begun = self._clock()
         response: web.StreamResponse | None = None
         try:
@@ -110,17 +110,32 @@ class RequestMeter:
             return response
         finally:
             # If the handler raises, there is no response: the connection broke. Count the request all the same.
-            self._under_way[name] -= 1
-            self._record(name, request, response, self._clock() - begun)
+            self.end(name)
+            self.record(
+                name,
+                request.method,
+                response.status if response is not None else _CLIENT_GONE,
+                received=request.content.total_bytes,
+                sent=bytes_sent(request, response),
+                seconds=self._clock() - begun,
+            )
 
-    def _record(self, name: str, request: web.Request, response: web.StreamResponse | None, seconds: float) -> None:
-        method = _METHODS.get(request.method, _UNKNOWN_METHOD)
-        status = response.status if response is not None else _CLIENT_GONE
+    def begin(self, name: str) -> None:
+        """Count a request in flight, by the name of its handler."""
+        self._under_way[name] += 1
+
+    def end(self, name: str) -> None:
+        """Count a request that is no longer in flight."""
+        self._under_way[name] -= 1
+
+    def record(self, name: str, method: str, status: int, *, received: int, sent: int, seconds: float) -> None:
+        """Count a request that was answered."""
+        method = _METHODS.get(method, _UNKNOWN_METHOD)
         # The duration first: if the process is killed in between, no request is counted without its duration.
         self._seconds(seconds, name, method)
         self._requests(1, str(status), name, method)
-        self._received(request.content.total_bytes, name)
-        self._sent(bytes_sent(request, response), name)
+        self._received(received, name)
+        self._sent(sent, name)
         event = _SESSION_EVENTS.get((name, method, status))
         if event is not None:
             self._sessions(1, event)

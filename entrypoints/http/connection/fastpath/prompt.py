@@ -11,7 +11,7 @@ from asyncio import tasks
 from collections.abc import Coroutine, Generator
 from contextvars import copy_context
 from dataclasses import dataclass
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from aiohttp import StreamReader, web
 from aiohttp.http import RawRequestMessage, StreamWriter
@@ -90,14 +90,29 @@ class Call(Generic[T]):
             self.is_complete, self._error = True, raised
 
 
+class Response(Protocol):
+    """A response that was sent."""
+
+    @property
+    def keep_alive(self) -> bool | None:
+        """Whether the connection stays open."""
+
+
 @dataclass(slots=True)
-class _Exchange:
+class Exchange:
     """A request that is being answered."""
 
-    request: web.BaseRequest
-    payload: StreamReader
-    call: Call[tuple[web.StreamResponse, bool]]
+    call: Call[tuple[Response, bool]]
     """Returns the response, and whether the client has gone."""
+    payload: StreamReader = EMPTY_PAYLOAD
+    request: web.BaseRequest | None = None
+    head: bytes | None = None
+    """The bytes of the head; None if they did not arrive alone."""
+
+    def end(self) -> None:
+        """Release the task of the request, as aiohttp does."""
+        if self.request is not None:
+            self.request._task = None  # type: ignore[assignment]  # noqa: SLF001
 
 
 class PromptProtocol(RequestHandler):
@@ -107,7 +122,7 @@ class PromptProtocol(RequestHandler):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._exchange: _Exchange | None = None
+        self._exchange: Exchange | None = None
         """A request that has begun and for which the task of the connection is to wake."""
 
     @override
@@ -122,15 +137,31 @@ class PromptProtocol(RequestHandler):
 
     def answer(self) -> None:
         """Answer a request that has arrived on an idle connection, or wake the task of the connection to do so."""
+        if not self._messages or self._waiter is None or self._waiter.done():
+            return
+        message, payload = self._messages[0]
+        if payload is EMPTY_PAYLOAD and isinstance(message, RawRequestMessage) and self.may_begin(messages=1):
+            self.begin(self.next_exchange())
+        else:
+            self._waiter.set_result(None)
+
+    def may_begin(self, *, messages: int) -> bool:
+        """Return whether the connection is idle, and this many requests wait."""
+        return (
+            self._waiter is not None
+            and not self._waiter.done()
+            and len(self._messages) == messages
+            and self._task_handler is not None
+            and asyncio.current_task(self._loop) is None
+        )
+
+    def begin(self, exchange: Exchange) -> bool:
+        """Begin an exchange on an idle connection; return whether it is over, and the connection still idle."""
         waiter, task = self._waiter, self._task_handler
-        if not self._messages or waiter is None or waiter.done():
-            return
-        if task is None or not self._may_begin() or asyncio.current_task(self._loop) is not None:
-            waiter.set_result(None)
-            return
+        if waiter is None or task is None:
+            raise RuntimeError("the connection is busy")
         # To the handler, the connection is as busy as in its task.
         self._waiter = None
-        exchange = self._next_exchange()
         _enter_task(self._loop, task)
         try:
             exchange.call.begin()
@@ -139,23 +170,24 @@ class PromptProtocol(RequestHandler):
         if not exchange.call.has_result or not self._settle(exchange):
             self._exchange = exchange
             waiter.set_result(None)
-            return
+            return False
         self._waiter = waiter
         if self._messages:
             waiter.set_result(None)
+        return True
 
-    def _may_begin(self) -> bool:
-        message, payload = self._messages[0]
-        return payload is EMPTY_PAYLOAD and isinstance(message, RawRequestMessage) and len(self._messages) == 1
-
-    def _settle(self, exchange: _Exchange) -> bool:
+    def _settle(self, exchange: Exchange) -> bool:
         """Finish an exchange with a result if another request may follow; return whether it may."""
         response, is_gone = exchange.call.result()
         if is_gone or not response.keep_alive or self._close or self._force_close:
             return False
-        exchange.request._task = None  # type: ignore[assignment]  # noqa: SLF001 - as aiohttp does
+        self.settled(exchange, response)
+        exchange.end()
         self._stay()
         return True
+
+    def settled(self, exchange: Exchange, response: Response) -> None:
+        """Called after a response was sent on a connection that stays open."""
 
     def _stay(self) -> None:
         """Wait for the next request, no longer than the time for idle connections."""
@@ -164,7 +196,8 @@ class PromptProtocol(RequestHandler):
         if self._keepalive_handle is None:
             self._keepalive_handle = self._loop.call_at(close_time, self._process_keepalive)
 
-    def _next_exchange(self) -> _Exchange:
+    def next_exchange(self) -> Exchange:
+        """Return an exchange with the first waiting request."""
         message, payload = self._messages.popleft()
         if self._parser is not None:
             self._parser.message_consumed()
@@ -180,7 +213,7 @@ class PromptProtocol(RequestHandler):
             message = ERROR
         task: Any = self._task_handler or asyncio.current_task(self._loop)
         request = self._request_factory(message, payload, self, StreamWriter(self, self._loop), task)
-        return _Exchange(request, payload, Call(self._handle_request(request, begun_at, handler)))
+        return Exchange(Call(self._handle_request(request, begun_at, handler)), payload, request)
 
     @override
     async def start(self) -> None:
@@ -191,7 +224,7 @@ class PromptProtocol(RequestHandler):
                 await self._wait_for_request()
             exchange, self._exchange = self._exchange, None
             if exchange is None:
-                exchange = self._next_exchange()
+                exchange = self.next_exchange()
                 exchange.call.begin()
             is_open = await self._continue(exchange)
         if not self._force_close:
@@ -199,7 +232,7 @@ class PromptProtocol(RequestHandler):
             if self.transport is not None:
                 self.transport.close()
 
-    async def _continue(self, exchange: _Exchange) -> bool:
+    async def _continue(self, exchange: Exchange) -> bool:
         """Continue an exchange to its end; return whether another request may follow."""
         try:
             return await self._finish(exchange)
@@ -213,7 +246,7 @@ class PromptProtocol(RequestHandler):
             self.force_close()
             raise
         finally:
-            exchange.request._task = None  # type: ignore[assignment]  # noqa: SLF001 - as aiohttp does
+            exchange.end()
 
     async def _wait_for_request(self) -> None:
         self._waiter = self._loop.create_future()
@@ -227,7 +260,7 @@ class PromptProtocol(RequestHandler):
         finally:
             self._waiter = None
 
-    async def _finish(self, exchange: _Exchange) -> bool:
+    async def _finish(self, exchange: Exchange) -> bool:
         response, is_gone = await exchange.call
         if is_gone:
             return False
@@ -237,6 +270,7 @@ class PromptProtocol(RequestHandler):
         exchange.payload.set_exception(_PAYLOAD_ACCESS_ERROR)
         if not self._keepalive or self._close or self._force_close:
             return False
+        self.settled(exchange, response)
         self._stay()
         return True
 

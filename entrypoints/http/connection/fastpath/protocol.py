@@ -31,8 +31,9 @@ from entrypoints.http.connection.fastpath.framing import (
     part_of_head_bytes,
     queue_bytes,
 )
-from entrypoints.http.connection.fastpath.prompt import PromptProtocol
+from entrypoints.http.connection.fastpath.recall import RecallingProtocol, Recollection
 from entrypoints.http.connection.fastpath.routing_bypass import bypass_routing
+from entrypoints.http.connection.repeating import REPEATER
 from entrypoints.http.connection.streaming import ClientGoneError
 from entrypoints.http.connection.tls_transport import is_lendable, lend_socket
 from entrypoints.http.errors import envelope, render, respond
@@ -48,7 +49,7 @@ _TLS_HANDSHAKE: Final = b"\x16\x03"
 _TOO_MANY_HEADERS: Final = "Too many headers received"
 
 
-class GuardedProtocol(PromptProtocol):
+class GuardedProtocol(RecallingProtocol):
     """One connection."""
 
     __slots__ = (
@@ -64,7 +65,7 @@ class GuardedProtocol(PromptProtocol):
     )
 
     def __init__(self, server: "GuardedServer", **options: Any) -> None:
-        super().__init__(server, **options)
+        super().__init__(server, recollection=server.recollection, **options)
         self._guard = server
         self._head_timer: asyncio.TimerHandle | None = None
         self._body: StreamReader = EMPTY_PAYLOAD
@@ -124,10 +125,15 @@ class GuardedProtocol(PromptProtocol):
     def data_received(self, data: bytes) -> None:
         if self._is_spoiled or (self._is_final and self._body.is_eof()):
             return
-        requests_before = self._request_count
-        if not requests_before and data.startswith(_TLS_HANDSHAKE) and not self._partial_bytes:
+        if self.recall(data):
+            self._stop_timer()
+        elif not self._request_count and data.startswith(_TLS_HANDSHAKE) and not self._partial_bytes:
             self._refuse_connection(Refusal(400, "the client started TLS on a port for plain HTTP"))
-            return
+        else:
+            self._receive(data)
+
+    def _receive(self, data: bytes) -> None:
+        requests_before = self._request_count
         was_body, fed_before = not self._body.is_eof(), self._body.total_bytes
         super().data_received(data)
         count = self._request_count - requests_before
@@ -314,6 +320,11 @@ class GuardedProtocol(PromptProtocol):
         return finished
 
     @property
+    @override
+    def is_ending(self) -> bool:
+        return self._is_spoiled or self._is_final or self._is_half_closed or super().is_ending
+
+    @property
     def _is_last(self) -> bool:  # no request follows the current one
         return (self._is_spoiled or self._is_final or self._is_half_closed) and not self._messages
 
@@ -349,6 +360,7 @@ class GuardedServer(web.Server):
     def __init__(self, base: web.Server, app: web.Application, limits: LimitSettings, **options: Any) -> None:
         super().__init__(bypass_routing(app), request_factory=base.request_factory, **options)
         self.limits = limits
+        self.recollection = Recollection(app.get(REPEATER))
         self.held_bytes = 0
         """Bytes of heads that are unfinished or wait behind another request, over all connections."""
 
