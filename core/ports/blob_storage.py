@@ -78,7 +78,7 @@ class BlobReader(ABC):
             StorageUnavailableError: the store failed, or the content ended early; the result is never silently short.
         """
 
-    async def read(self) -> bytes:
+    async def read(self) -> bytes | bytearray:
         """Return the whole content, instead of iteration; for a small `length`, since memory holds all of it.
 
         Raises:

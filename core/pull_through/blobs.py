@@ -1,13 +1,13 @@
 """Blobs of cached repositories, which are fetched on demand."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Final
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import Final
 
 from core.errors import BlobUnknownError, ContentDamagedError, DeniedError, StorageUnavailableError, UpstreamAbsentError
 from core.model.descriptor import Descriptor
 from core.model.digest import Digest
-from core.model.events import Actor, EventAction
+from core.model.events import Actor
 from core.model.freshness import CacheOutcome, Freshness
 from core.model.media_types import OCTET_STREAM
 from core.model.names import RepositoryName
@@ -21,9 +21,6 @@ from core.pull_through.storing import FetchedBlobStore
 from core.registry.blobs import BlobService
 from core.registry.parts import BlobParts
 from core.typing import override
-
-if TYPE_CHECKING:
-    from contextlib import _AsyncGeneratorContextManager
 
 _HIT: Final = Freshness(outcome=CacheOutcome.HIT)
 _ATTEMPTS: Final = 3
@@ -92,7 +89,7 @@ class CachedBlobs(BlobService):
         offset: int = 0,
         length: int | None = None,
         pulled_by: Actor | None = None,
-    ) -> "_AsyncGeneratorContextManager[BlobReader]":
+    ) -> AbstractAsyncContextManager[BlobReader]:
         if (origin := self._origins.find(name)) is None:
             return super().open(name, digest, offset=offset, length=length, pulled_by=pulled_by)
         return self._open_cached(origin, name, digest, offset=offset, length=length, pulled_by=pulled_by)
@@ -221,10 +218,6 @@ class CachedBlobs(BlobService):
         self._absences.add(name, digest, seconds=origin.rules.absent_seconds)
         self._claims.forget(name, digest)
         return BlobUnknownError("blob unknown to registry", detail=digest)
-
-    async def _publish_pull(self, name: RepositoryName, blob: Descriptor, pulled_by: Actor | None) -> None:
-        if pulled_by is not None and self._publisher.wants(EventAction.PULL):
-            await self._publisher.publish_blob(EventAction.PULL, name, blob, pulled_by)
 
 
 def _described(digest: Digest, size: int) -> Descriptor:

@@ -1,7 +1,9 @@
 """Blobs of a repository: only blobs that the repository links are visible."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
+from functools import partial
+from types import TracebackType
 from typing import Final
 
 from core.collection.guard import Need
@@ -18,9 +20,49 @@ from core.store import layout
 from core.store.links import RemovedLink
 from core.store.objects import find
 from core.trash.entry import TrashKind
+from core.typing import override
+
+_Entered = tuple[BlobReader, AbstractAsyncContextManager[BlobReader]]
+"""The reader of a blob, and the block to leave after its use."""
 
 SHARED_BYTES_MAX: Final = 64 * 1024
 """Maximum size of a blob that callers read together, in memory. Configurations of images are smaller."""
+
+
+class _OpenBlob(AbstractAsyncContextManager[BlobReader]):
+    """Opens a blob on entry, and leaves its block on exit.
+
+    A class, not nested generators: each of these takes a small pull 2 µs, a fiftieth of its processor time.
+
+    Args:
+        enter: opens the blob.
+        finish: called at the end of a block that raised nothing, before the blob is closed.
+    """
+
+    def __init__(
+        self,
+        enter: Callable[[], Awaitable[_Entered]],
+        finish: Callable[[BlobReader], Awaitable[None]] | None = None,
+    ) -> None:
+        self._enter = enter
+        self._finish = finish
+
+    @override
+    async def __aenter__(self) -> BlobReader:
+        self._reader, self._block = await self._enter()
+        return self._reader
+
+    @override
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None and self._finish is not None:
+            try:
+                await self._finish(self._reader)
+            except BaseException as failure:
+                await self._block.__aexit__(type(failure), failure, failure.__traceback__)
+                raise
+        await self._block.__aexit__(kind, error, trace)
 
 
 class BlobService:
@@ -67,12 +109,10 @@ class BlobService:
             if target == digest:
                 await self._guard.remember(name, digest, size)
         blob = _described(digest, size)
-        if pulled_by is not None and self._publisher.wants(EventAction.PULL):
-            await self._publisher.publish_blob(EventAction.PULL, name, blob, pulled_by)
+        await self._publish_pull(name, blob, pulled_by)
         return blob
 
-    @asynccontextmanager
-    async def open(
+    def open(
         self,
         name: RepositoryName,
         digest: Digest,
@@ -80,7 +120,7 @@ class BlobService:
         offset: int = 0,
         length: int | None = None,
         pulled_by: Actor | None = None,
-    ) -> AsyncIterator[BlobReader]:
+    ) -> AbstractAsyncContextManager[BlobReader]:
         """Open a blob for reading `length` bytes at most, starting at `offset`. Two storage requests.
 
         A blob of which the size is cached costs one. Callers that open the same small blob at the same time share it.
@@ -93,22 +133,10 @@ class BlobService:
             RangeInvalidError: `offset` is beyond the end.
             ContentDamagedError: the data is damaged.
         """
-        self._guard.touch(digest, name)
-        target, size = await self._target(name, digest)
-        is_whole = offset == 0 and length is None
-        content = await self._read_together(name, digest, size) if size is not None and is_whole else None
-        opening: AbstractAsyncContextManager[BlobReader]
-        if content is not None:
-            opening = nullcontext(ContentReader(content))
-        else:
-            opening = self._opened(name, digest, target, size, offset=offset, length=length)
-        async with opening as reader:
-            if size is None and target == digest:
-                # Link and data were just read.
-                await self._guard.remember(name, digest, reader.size)
-            yield reader
-            if pulled_by is not None and self._publisher.wants(EventAction.PULL):
-                await self._publisher.publish_blob(EventAction.PULL, name, _described(digest, reader.size), pulled_by)
+        return _OpenBlob(
+            partial(self._find, name, digest, offset, length),
+            lambda reader: self._publish_pull(name, _described(digest, reader.size), pulled_by),
+        )
 
     async def open_parts(
         self,
@@ -131,11 +159,12 @@ class BlobService:
         target, size = await self._target(name, digest)
         total = 0
         for offset, length in parts:
-            async with self._opened(name, digest, target, size, offset=offset, length=length) as reader:
+            async with _OpenBlob(
+                partial(self._opened, name, digest, target, size, offset=offset, length=length)
+            ) as reader:
                 yield reader
                 total = reader.size
-        if pulled_by is not None and self._publisher.wants(EventAction.PULL):
-            await self._publisher.publish_blob(EventAction.PULL, name, _described(digest, total), pulled_by)
+        await self._publish_pull(name, _described(digest, total), pulled_by)
 
     async def redirect_url(self, name: RepositoryName, digest: Digest, *, pulled_by: Actor | None = None) -> str | None:
         """Return a URL at which `pulled_by` may `GET` the blob, or None if neither redirector nor store has one.
@@ -162,8 +191,7 @@ class BlobService:
         if url is None:
             return None
         size = await self._found_size(name, digest, target) if size is None else size
-        if pulled_by is not None and self._publisher.wants(EventAction.PULL):
-            await self._publisher.publish_blob(EventAction.PULL, name, _described(digest, size), pulled_by)
+        await self._publish_pull(name, _described(digest, size), pulled_by)
         return url
 
     async def mount(
@@ -217,22 +245,38 @@ class BlobService:
         await self._cache.forget(name, digest)
         await self._publisher.publish_deletes(name, by, digest=digest)
 
-    @asynccontextmanager
+    async def _find(self, name: RepositoryName, digest: Digest, offset: int, length: int | None) -> _Entered:
+        self._guard.touch(digest, name)
+        target, size = await self._target(name, digest)
+        is_whole = offset == 0 and length is None
+        content = await self._read_together(name, digest, size) if size is not None and is_whole else None
+        if content is not None:
+            reader = ContentReader(content)
+            return reader, nullcontext(reader)
+        return await self._opened(name, digest, target, size, offset=offset, length=length)
+
     async def _opened(
         self, name: RepositoryName, digest: Digest, target: Digest, size: int | None, *, offset: int, length: int | None
-    ) -> AsyncIterator[BlobReader]:
-        reader: BlobReader | None = None
+    ) -> _Entered:
+        block = self._storage.open_reader(layout.blob_data(target), offset=offset, length=length)
         try:
-            # Not an `AsyncExitStack`, which takes a small pull 2 µs.
-            async with self._storage.open_reader(layout.blob_data(target), offset=offset, length=length) as opened:
+            opened = await block.__aenter__()
+            try:
                 reader = await self._damage.checked(opened, target, size=size)
-                yield reader
-        except ObjectNotFoundError:
-            if reader is not None:
-                # The error of the caller's block.
+                if size is None and target == digest:
+                    # Link and data were just read.
+                    await self._guard.remember(name, digest, reader.size)
+            except BaseException as error:
+                await block.__aexit__(type(error), error, error.__traceback__)
                 raise
+        except ObjectNotFoundError:
             await self._cache.forget(name, digest)
             raise BlobUnknownError("blob unknown to registry", detail=digest) from None
+        return reader, block
+
+    async def _publish_pull(self, name: RepositoryName, blob: Descriptor, pulled_by: Actor | None) -> None:
+        if pulled_by is not None and self._publisher.wants(EventAction.PULL):
+            await self._publisher.publish_blob(EventAction.PULL, name, blob, pulled_by)
 
     async def _found_size(self, name: RepositoryName, digest: Digest, target: Digest) -> int:
         """Return the size of the data of a linked blob, read from storage. One storage request."""
@@ -260,7 +304,7 @@ class BlobService:
             return None
         reader = await self._damage.checked(ContentReader(content), digest, size=size)
         # An entry of another process may be wrong.
-        return await reader.read() if reader.size == size else None
+        return bytes(await reader.read()) if reader.size == size else None
 
     async def _target(self, name: RepositoryName, digest: Digest) -> tuple[Digest, int | None]:
         """Return the digest to read, and the size if it is cached.

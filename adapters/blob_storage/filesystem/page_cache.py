@@ -25,6 +25,11 @@ class PageCache:
 
         Empty only at the end of the file.
         """
+        buffer = self.fill(descriptor, size, offset)
+        return None if buffer is None else bytes(buffer)
+
+    def fill(self, descriptor: int, size: int, offset: int) -> bytearray | None:
+        """Return the same as `read`, in the buffer that the kernel filled, without a copy."""
         buffer = bytearray(size)
         try:
             count = os.preadv(descriptor, [buffer], offset, os.RWF_NOWAIT)
@@ -35,4 +40,5 @@ class PageCache:
                 raise
             self.is_usable = False
             return None
-        return bytes(memoryview(buffer)[:count])
+        del buffer[count:]
+        return buffer

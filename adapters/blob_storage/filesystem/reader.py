@@ -71,11 +71,11 @@ class FileReader(BlobReader):
         self._page_cache = cache
 
     @override
-    async def read(self) -> bytes:
+    async def read(self) -> bytes | bytearray:
         # Without the iterator, a range from the page cache is one call.
         if self.length <= INLINE_BYTES_MAX and self._page_cache.is_usable:
             try:
-                content = self._page_cache.read(self.file.fileno(), self.length, self.offset)
+                content = self._page_cache.fill(self.file.fileno(), self.length, self.offset)
             except OSError as error:
                 raise translate(error, self._key) from error
             # A short read means that the rest is not cached, or that the file ends early.

@@ -1,4 +1,5 @@
 import asyncio
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 
 import pytest
@@ -9,9 +10,10 @@ from adapters.descriptor_cache.memory import HintCache, InMemoryDescriptorCache
 from adapters.redirection.base_url import BaseUrlRedirector
 from core.errors import BlobUnknownError, ContentDamagedError, RangeInvalidError
 from core.model.digest import Digest
-from core.model.events import Actor
+from core.model.events import Actor, EventAction
 from core.model.media_types import OCI_MANIFEST
 from core.model.names import RepositoryName
+from core.ports.event_sink import EventSink
 from core.ports.redirection import Redirector
 from core.registry.blobs import SHARED_BYTES_MAX, BlobService
 from core.store import layout
@@ -38,6 +40,70 @@ async def test_blob_is_read_whole_and_in_part(services, blob):
     with pytest.raises(RangeInvalidError):
         async with services.blobs.open(NAME, blob, offset=11):
             pytest.fail("opened beyond the end")
+
+
+class CountedReaders(InMemoryBlobStorage):
+    """Counts the readers that are open."""
+
+    count = 0
+
+    @asynccontextmanager
+    @override
+    async def open_reader(self, key, *, offset=0, length=None):
+        async with super().open_reader(key, offset=offset, length=length) as reader:
+            self.count += 1
+            try:
+                yield reader
+            finally:
+                self.count -= 1
+
+
+class StoppedSink(EventSink):
+    """Wants pulls; the request is cancelled while one is published."""
+
+    wants_references = False
+
+    @override
+    def wants(self, action, media_type=""):
+        return action is EventAction.PULL
+
+    @override
+    async def emit(self, occurrences, origin):
+        raise asyncio.CancelledError
+
+
+@pytest.mark.parametrize("failure", [None, ValueError, asyncio.CancelledError])
+async def test_blob_is_closed_after_every_use(failure):
+    storage = CountedReaders(now=lambda: NOW)
+    services = CoreServices(storage=storage)
+    digest = await services.push_blob(NAME, CONTENT)
+    with suppress(ValueError, asyncio.CancelledError):
+        async with services.blobs.open(NAME, digest):
+            assert storage.count == 1
+            if failure is not None:
+                raise failure
+    assert storage.count == 0
+
+
+async def test_blob_is_closed_when_publishing_its_pull_is_cancelled():
+    storage = CountedReaders(now=lambda: NOW)
+    services = CoreServices(storage=storage, events=StoppedSink())
+    digest = await services.push_blob(NAME, CONTENT)
+    with pytest.raises(asyncio.CancelledError):
+        async with services.blobs.open(NAME, digest, pulled_by=Actor("alice")):
+            assert storage.count == 1
+    assert storage.count == 0
+
+
+async def test_damaged_blob_is_closed():
+    storage = CountedReaders(now=lambda: NOW)
+    services = CoreServices(storage=storage)
+    digest = await services.push_blob(NAME, CONTENT)
+    await services.damage.prove(digest, len(CONTENT) + 1)
+    with pytest.raises(ContentDamagedError):
+        async with services.blobs.open(NAME, digest):
+            pytest.fail("opened damaged content")
+    assert storage.count == 0
 
 
 async def test_parts_are_read_in_order(services, blob):

@@ -116,3 +116,4 @@ async def test_content_is_read_from_memory(content: bytes) -> None:
     reader = ContentReader(content)
     assert (reader.size, reader.length) == (len(content), len(content))
     assert b"".join([piece async for piece in reader]) == content
+    assert await ContentReader(content).read() == content
