@@ -128,6 +128,18 @@ def test_image_can_send_traces(builder: Builder, container: str) -> None:
     subprocess.run(command, env=builder.environment, check=True, timeout=60)
 
 
+def test_image_has_the_bytecode_of_each_module_of_a_start(builder: Builder, container: str) -> None:
+    program = (
+        "import sys, pathlib, entrypoints.process.server, entrypoints.healthcheck\n"
+        "cached = [module.__cached__ for module in sys.modules.values() if getattr(module, '__cached__', None)]\n"
+        "print(len(cached), *(name for name in cached if not pathlib.Path(name).exists()))"
+    )
+    command = builder.command_in(container, "python3", "-c", program)
+    count, *missing = subprocess.check_output(command, env=builder.environment, timeout=60, text=True).split()
+    assert missing == []
+    assert int(count) > 500
+
+
 def test_container_serves_as_an_ordinary_user(builder: Builder, container: str, tmp_path: Path) -> None:
     port = free_port()
     environment = {
