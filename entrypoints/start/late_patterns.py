@@ -1,7 +1,7 @@
-"""Regular expressions of other packages, compiled with their first use.
+"""Regular expressions of another package, compiled with their first use.
 
-marshmallow compiles the patterns of its validator of mail addresses at its import, yaml that of its reader in Python:
-a fifteenth of the processor time of a start. No setting is a mail address, and the reader in C needs no pattern.
+marshmallow compiles the patterns of its validator of mail addresses at its import: a fifteenth of the processor time of
+a start. No setting is a mail address.
 """
 
 import re
@@ -11,18 +11,18 @@ from contextlib import contextmanager
 from functools import cache, partial
 from typing import Any, Final
 
-_MODULES: Final = frozenset({"marshmallow.validate", "yaml.reader"})
+_MODULE: Final = "marshmallow.validate"
 
 
 @contextmanager
 def patterns_compiled_late() -> Iterator[None]:
-    """Postpone the compilation of the patterns in the modules named above, if they are imported within this block."""
+    """Postpone the compilation of the patterns in the module named above, if it is imported within this block."""
     at_once = re.compile
 
     def late(*definition: Any, **options: Any) -> Any:
         compile_ = partial(at_once, *definition, **options)
         caller = sys._getframe(1).f_globals["__name__"]  # noqa: SLF001 - documented, and in CPython
-        return _LatePattern(compile_) if caller in _MODULES else compile_()
+        return _LatePattern(compile_) if caller == _MODULE else compile_()
 
     postponed: Any = late
     re.compile = postponed
@@ -39,4 +39,7 @@ class _LatePattern:
         self._compiled = cache(compile_)
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            # Python asks each attribute of an abstract class whether it is abstract.
+            raise AttributeError(name)
         return getattr(self._compiled(), name)

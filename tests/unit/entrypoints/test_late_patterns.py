@@ -10,8 +10,16 @@ from tests.support.tools import REPOSITORY_ROOT
 PROGRAM = """
 import contextlib, json, re, sys
 from entrypoints.start.late_patterns import patterns_compiled_late
+
+compiled, compile_at_once = [], re.compile
+
+def record(pattern, flags=0):
+    compiled.append(pattern)
+    return compile_at_once(pattern, flags)
+
+re.compile = record
 with patterns_compiled_late() if "late" in sys.argv else contextlib.nullcontext():
-    import marshmallow, yaml.reader
+    import marshmallow
     theirs = re.compile("another module")
 
 def result(call, *arguments):
@@ -20,13 +28,13 @@ def result(call, *arguments):
     except Exception as error:
         return str(error)
 
+seen = set(compiled)
 email = marshmallow.validate.Email()
-patterns = [email.USER_REGEX, email.DOMAIN_REGEX, yaml.reader.Reader.NON_PRINTABLE]
+patterns = [email.USER_REGEX, email.DOMAIN_REGEX]
 print(json.dumps([
-    [isinstance(each, re.Pattern) for each in [*patterns, theirs, re.compile("later")]],
+    [each.pattern in seen for each in [*patterns, theirs]],
     [each.pattern for each in patterns],
     [result(email, text) for text in ("a@b.cn", "a b@c.cn", "a@-b", "用户@例子.中国", "a@localhost")],
-    [result(yaml.load, text, yaml.SafeLoader) for text in ("a: 1", "a: \\x01", "b: \\ufffe")],
 ]))
 """
 
@@ -40,7 +48,7 @@ def results(*words: str) -> list[Any]:
 
 def test_late_patterns_match_the_same() -> None:
     are_compiled, *late = results("late")
-    assert are_compiled == [False, False, False, True, True]
+    assert are_compiled == [False, False, True]
     expected, *at_once = results()
-    assert expected == [True] * 5
+    assert expected == [True] * 3
     assert late == at_once
