@@ -118,7 +118,7 @@ class ServerProcess:
                 pass_fds=self._pass_descriptors,
             )
 
-    def wait_until_ready(self) -> None:
+    def wait_until_ready(self, *, poll_seconds: float = 0.05) -> None:
         """Return when the server answers; raise `ServerError` if it ends or takes too long."""
         deadline = time.monotonic() + START_TIMEOUT_SECONDS
         while not self.answers():
@@ -126,7 +126,7 @@ class ServerProcess:
                 raise ServerError(f"ended with {self._process.returncode}:\n{self.log()[-4000:]}")
             if time.monotonic() > deadline:
                 raise ServerError(f"no answer after {START_TIMEOUT_SECONDS} s:\n{self.log()[-4000:]}")
-            time.sleep(0.05)
+            time.sleep(poll_seconds)
 
     def answers(self) -> bool:
         """Return whether a request to `ready_path` gets a status below 500."""
