@@ -288,13 +288,18 @@ class UploadService:
 
     async def _absorb(self, writer: BlobWriter, hasher: Hasher | None, chunks: AsyncIterable[bytes]) -> None:
         append_now = writer.append_now
-        # Read a large body in threads from its first byte, if store and connection support it.
-        if append_now is not None and isinstance(chunks, ContentSource):
-            async with aclosing(chunks.blocking_reads(writer.make_room)) as reads:
-                async for pieces in reads:
-                    await await_thread(self._offload(_append_now, pieces, append_now, hasher))
+
+        async def read_in_threads() -> None:
+            if append_now is not None and isinstance(chunks, ContentSource):
+                async with aclosing(chunks.blocking_reads(writer.make_room)) as reads:
+                    async for pieces in reads:
+                        await await_thread(self._offload(_append_now, pieces, append_now, hasher))
+
+        # Large bodies are read in threads, if store and connection support it; those of unknown length later.
+        await read_in_threads()
         async for chunk in chunks:
             await append(writer, hasher, chunk, self._offload)
+            await read_in_threads()
 
 
 def _is_of(state: UploadState, writer: BlobWriter) -> bool:

@@ -119,7 +119,8 @@ def test_private_parts_of_aiohttp_are_used_in_one_package(path: Path) -> None:
 
 def test_uses_are_found() -> None:
     found = {path.stem: uses_of(path) for path in (ROOT / PACKAGE).glob("*.py") if path.stem != "__init__"}
-    assert {"_messages", "_parser", "_waiter", "_ErrInfo", "_read_nowait", "aiohttp.web_protocol"} <= found["protocol"]
+    assert {"_messages", "_parser", "_waiter", "_ErrInfo", "aiohttp.web_protocol"} <= found["protocol"]
+    assert {"_read_nowait", "_parser", "_reading_paused"} <= found["lending"]
     assert {"_make_server", "_kwargs"} <= found["runner"]
     assert "_match_info" in found["routing_bypass"]
     assert "aiohttp.http_exceptions" in found["framing"]

@@ -11,7 +11,7 @@ TAKEN: Final = frozenset({errno.ENOTEMPTY, errno.EEXIST})
 def remove(path: str, *, is_folder: bool = False) -> None:
     """Remove the file or the whole folder at `path`, names in descending order; links are not followed.
 
-    `is_folder` says what is expected there, which saves a call.
+    `is_folder` is a guess; a right one saves a call.
     """
     try:
         if is_folder:

@@ -7,16 +7,22 @@ figures.
 
 import os
 import select
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Final
 
+from typing_extensions import override
+
+from entrypoints.http.connection.chunks import ChunkedFraming
 from entrypoints.http.connection.tls_session import TlsSession
 
 DIRECT_BYTES_MIN: Final = 1024 * 1024
 """Minimum size; for smaller bodies the thread costs more than it saves."""
+CHUNKED_BYTES_MIN: Final = 128 * 1024
+"""Number of bytes of a chunked body that must have arrived: more are probably to come."""
 _PIECE_BYTES: Final = 1024 * 1024
 _PIECE_BYTES_MIN: Final = 64 * 1024
 """Minimum size of a piece, unless no more data arrives within `_PATIENCE_MS`."""
@@ -70,7 +76,7 @@ class SocketReceiver:
         until = max(0, self.left - min(room, _TURN_BYTES))
         self._may_wait_until = self.waited_seconds + _WAITING_SECONDS_MAX
         self.is_idle = False
-        while self.left > until and not self.is_idle and not self.has_ended:
+        while self.left > until and not self.is_idle and not self.is_over:
             filled = self._fill(buffer[: self.left - until])
             if filled:
                 yield buffer[:filled]
@@ -79,7 +85,7 @@ class SocketReceiver:
     def _fill(self, space: memoryview) -> int:
         """Receive data until `space` is full or no more is available; return the number of bytes."""
         filled = 0
-        while filled < len(space) and not self.has_ended:
+        while filled < len(space) and not self.is_over:
             try:
                 count = self._read(space[filled:])
             except BlockingIOError:
@@ -91,8 +97,17 @@ class SocketReceiver:
                 self.has_ended = True
             else:
                 self.has_ended = count == 0
-                filled += count
+                filled += self._take(space[filled : filled + count])
         return filled
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there is nothing more to read from the socket."""
+        return self.has_ended
+
+    def _take(self, received: memoryview) -> int:
+        """Return how many of these bytes are data, which is at their beginning."""
+        return len(received)
 
     def _arrives(self) -> bool:
         if self.waited_seconds >= self._may_wait_until:
@@ -101,6 +116,47 @@ class SocketReceiver:
         is_there = bool(self._poll.poll(_PATIENCE_MS))
         self.waited_seconds += time.monotonic() - began
         return is_there
+
+
+class ChunkReceiver(SocketReceiver):
+    """Receives the rest of a chunked body, up to the first line that is not plain (see `ChunkedFraming`).
+
+    Args:
+        descriptor: descriptor of a non-blocking socket.
+        framing: the position in the body.
+        session: decrypts the bytes; None without TLS.
+        arrived: data that was read before.
+    """
+
+    def __init__(
+        self,
+        descriptor: int,
+        framing: ChunkedFraming,
+        session: TlsSession | None = None,
+        *,
+        arrived: Sequence[bytes] = (),
+    ) -> None:
+        super().__init__(descriptor, sys.maxsize, session, arrived=arrived)
+        self._framing = framing
+
+    @property
+    def received(self) -> int:
+        """Number of bytes of data received up to now, with those that had arrived."""
+        return sys.maxsize - self.left
+
+    @property
+    @override
+    def is_over(self) -> bool:
+        return self.has_ended or self._framing.is_over
+
+    @override
+    def _take(self, received: memoryview) -> int:
+        size = 0
+        for start, end in self._framing.follow(received):
+            # Chunks of 32 KiB are usual; one write and one hash for many of them take less time than for each.
+            received[size : size + end - start] = received[start:end]
+            size += end - start
+        return size
 
 
 def _buffer_of_thread() -> memoryview:

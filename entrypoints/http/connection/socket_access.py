@@ -7,9 +7,23 @@ import asyncio
 import os
 from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from aiohttp import StreamReader
+
+from entrypoints.http.connection.chunks import ChunkedFraming
+
+
+@dataclass(slots=True)
+class LentChunks:
+    """A socket that is lent for a chunked body."""
+
+    descriptor: int
+    framing: ChunkedFraming
+    """The position in the body."""
+    rest: StreamReader
+    """After the block: the data that follows, usually none."""
 
 
 @runtime_checkable
@@ -29,6 +43,18 @@ class SocketLender(Protocol):
         """Lend a descriptor, which has no other reader, for a block that reads exactly the rest of the body.
 
         If the block raises, the connection accepts no further requests.
+        """
+
+    def can_lend_chunks(self, payload: StreamReader) -> bool:
+        """Return whether the socket yields the bytes that follow the position in a chunked body.
+
+        Only after `take_arrived` has returned nothing.
+        """
+
+    def lend_chunks(self, payload: StreamReader) -> AbstractContextManager[LentChunks]:
+        """Lend a descriptor, as `lend` does, for a block that follows a chunked body until its framing is over.
+
+        The block may read beyond that: the parser receives the bytes that the framing did not follow.
         """
 
     def lend_output(self) -> AbstractAsyncContextManager[int]:

@@ -1,8 +1,9 @@
 """Incoming request bodies, read in pieces with back-pressure and bounded memory."""
 
 import asyncio
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import nullcontext
+from contextlib import aclosing, nullcontext
 from functools import partial
 from typing import Final, TypeGuard, TypeVar
 
@@ -12,7 +13,7 @@ from typing_extensions import override
 from config.settings import LimitSettings
 from core.content_source import ContentSource
 from core.errors import BlobTooLargeError, ManifestTooLargeError
-from entrypoints.http.connection.receiving import DIRECT_BYTES_MIN, SocketReceiver
+from entrypoints.http.connection.receiving import CHUNKED_BYTES_MIN, DIRECT_BYTES_MIN, ChunkReceiver, SocketReceiver
 from entrypoints.http.connection.socket_access import SocketLender, readable
 from entrypoints.http.connection.tls_transport import session_of
 from entrypoints.http.keys import BODY_LIMITS
@@ -23,6 +24,8 @@ READ_BUFFER_BYTES: Final = 512 * 1024
 """Amount of a body buffered per connection while earlier bytes are hashed and written."""
 
 
+_UNKNOWN_BYTES: Final = sys.maxsize
+"""How much of a chunked body is left."""
 NO_LIMITS: Final = LimitSettings(body_seconds=0)
 
 
@@ -119,7 +122,15 @@ class RequestBody(ContentSource):
     async def blocking_reads(
         self, make_room: Callable[[int], Awaitable[int]]
     ) -> AsyncGenerator[Iterator[memoryview], None]:
-        content, protocol, length = self._content, self._protocol, self._left or 0
+        reads = self._chunked_reads(make_room) if self._left is None else self._sized_reads(self._left, make_room)
+        async with aclosing(reads) as turns:
+            async for pieces in turns:
+                yield pieces
+
+    async def _sized_reads(
+        self, length: int, make_room: Callable[[int], Awaitable[int]]
+    ) -> AsyncGenerator[Iterator[memoryview], None]:
+        content, protocol = self._content, self._protocol
         if length < DIRECT_BYTES_MIN or not _can_lend(protocol, content):
             return
         self._require_size(self._offset + length)
@@ -147,6 +158,35 @@ class RequestBody(ContentSource):
                 if receiver.is_idle:
                     await self._pace.wait(readable(descriptor))
 
+    async def _chunked_reads(
+        self, make_room: Callable[[int], Awaitable[int]]
+    ) -> AsyncGenerator[Iterator[memoryview], None]:
+        content, protocol = self._content, self._protocol
+        if content.total_bytes < CHUNKED_BYTES_MIN or not _can_lend_chunks(protocol, content):
+            return
+        arrived = list(iter(partial(protocol.take_arrived, content), b""))
+        if not _can_lend_chunks(protocol, content):
+            await make_room(_UNKNOWN_BYTES)
+            yield map(memoryview, arrived)
+            self._count(sum(map(len, arrived)))
+            return
+        counted = content.total_bytes - sum(map(len, arrived))
+        with protocol.lend_chunks(content) as lent:
+            receiver = ChunkReceiver(lent.descriptor, lent.framing, self._session, arrived=arrived)
+            while not receiver.is_over:
+                received, waited_seconds = receiver.received, receiver.waited_seconds
+                yield receiver.turn(self._limited(await make_room(_UNKNOWN_BYTES)))
+                content.total_bytes = counted + receiver.received
+                self._count(receiver.received - received, waited_seconds=receiver.waited_seconds - waited_seconds)
+                if receiver.is_idle and not receiver.is_over:
+                    await self._pace.wait(readable(lent.descriptor))
+        self._content = lent.rest
+
+    def _limited(self, room: int) -> int:
+        """Return the room for a body of unknown length; one byte above the limit shows that it is too long."""
+        most = self._limits.upload_bytes
+        return max(1, min(room, most + 1 - self._offset)) if most else room
+
     def _count(self, size: int, *, waited_seconds: float = 0.0) -> None:
         self._pace.count(size, waited_seconds=waited_seconds)
         self._offset += size
@@ -161,6 +201,10 @@ class RequestBody(ContentSource):
 
 def _can_lend(protocol: object, content: StreamReader) -> TypeGuard[SocketLender]:
     return isinstance(protocol, SocketLender) and protocol.can_lend(content)
+
+
+def _can_lend_chunks(protocol: object, content: StreamReader) -> TypeGuard[SocketLender]:
+    return isinstance(protocol, SocketLender) and protocol.can_lend_chunks(content)
 
 
 async def read_body(request: web.BaseRequest, *, limit: int) -> bytes:

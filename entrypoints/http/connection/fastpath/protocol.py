@@ -7,16 +7,14 @@ rendered here.
 import asyncio
 import heapq
 import logging
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
 from operator import itemgetter
 from typing import Any, Final
 
-from aiohttp import StreamReader, web
-from aiohttp.http import HttpRequestParser, RawRequestMessage
+from aiohttp import web
+from aiohttp.http import RawRequestMessage
 from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD
-from aiohttp.web_protocol import RequestHandler, RequestPayloadError, _ErrInfo
+from aiohttp.web_protocol import RequestHandler, _ErrInfo
 from typing_extensions import override
 
 from config.settings import LimitSettings
@@ -31,11 +29,10 @@ from entrypoints.http.connection.fastpath.framing import (
     part_of_head_bytes,
     queue_bytes,
 )
-from entrypoints.http.connection.fastpath.recall import RecallingProtocol, Recollection
+from entrypoints.http.connection.fastpath.lending import LendingProtocol
+from entrypoints.http.connection.fastpath.recall import Recollection
 from entrypoints.http.connection.fastpath.routing_bypass import bypass_routing
 from entrypoints.http.connection.repeating import REPEATER
-from entrypoints.http.connection.streaming import ClientGoneError
-from entrypoints.http.connection.tls_transport import is_lendable, lend_socket
 from entrypoints.http.errors import envelope, render, respond
 from entrypoints.http.request_names import REQUEST_ID_HEADER, name_request, new_request_id
 from entrypoints.http.runtime_flags import DEFAULT_HEADERS
@@ -49,18 +46,15 @@ _TLS_HANDSHAKE: Final = b"\x16\x03"
 _TOO_MANY_HEADERS: Final = "Too many headers received"
 
 
-class GuardedProtocol(RecallingProtocol):
+class GuardedProtocol(LendingProtocol):
     """One connection."""
 
     __slots__ = (
-        "_body",
         "_guard",
         "_head_timer",
         "_is_chunked",
         "_is_final",
         "_is_half_closed",
-        "_is_spoiled",
-        "_partial_bytes",
         "_queued_bytes",
     )
 
@@ -68,20 +62,14 @@ class GuardedProtocol(RecallingProtocol):
         super().__init__(server, recollection=server.recollection, **options)
         self._guard = server
         self._head_timer: asyncio.TimerHandle | None = None
-        self._body: StreamReader = EMPTY_PAYLOAD
-        """Body of the newest request that the parser has read."""
         self._is_chunked = False
         """Whether that body is chunked."""
-        self._partial_bytes = 0
-        """Bytes received of the unfinished head."""
         self._queued_bytes = 0
         """Bytes of heads that wait behind another request."""
         self._is_half_closed = False
         """Whether the client has finished sending and still waits for responses."""
         self._is_final = False
         """Whether the newest request is the last one; the rest of its body is still read."""
-        self._is_spoiled = False
-        """Whether the parser's position in the stream is lost: no further request may be read."""
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -198,71 +186,6 @@ class GuardedProtocol(RecallingProtocol):
         self._message_tail = b""
         if self._parser is not None:
             self._parser.set_upgraded(False)
-
-    def can_lend(self, payload: StreamReader) -> bool:
-        """Return whether `lend` works, and the body is not complete."""
-        transport = self.transport
-        return (
-            transport is not None
-            and not transport.is_closing()
-            # aiohttp would not parse the part of the body that it holds back.
-            and not self._close
-            and not self._force_close
-            and is_lendable(transport)
-            and not payload.is_eof()
-        )
-
-    def take_arrived(self, payload: StreamReader) -> bytes:
-        """Return the buffered bytes (see `SocketLender`)."""
-        # aiohttp's public methods raise as soon as the connection is lost, even if the buffer still holds data.
-        return payload._read_nowait(-1)  # noqa: SLF001 - not public in aiohttp
-
-    @contextmanager
-    def lend(self, payload: StreamReader) -> Iterator[int]:
-        """Lend a descriptor for a block that reads the rest of a body from the socket (see `SocketLender`)."""
-        if self.transport is None:
-            raise ClientGoneError("the connection was closed before the rest of the body was read")
-        self.transport.pause_reading()
-        try:
-            with lend_socket(self.transport) as descriptor:
-                yield descriptor
-        except BaseException:
-            # The thread consumed bytes that the parser still expects, so the parser would read the next request as
-            # body.
-            self._is_spoiled = True
-            self._resume_transport_reading()
-            raise
-        # The parser did not see the end of the body and never will.
-        self._parser = self._new_parser()
-        payload.feed_eof()
-
-    @asynccontextmanager
-    async def lend_output(self) -> AsyncIterator[int]:
-        """Lend a descriptor for a block that writes to the socket (see `SocketLender`)."""
-        if self.transport is not None and self.transport.get_write_buffer_size():
-            # With a limit of 0, writing pauses at once and resumes when the write buffer is empty.
-            self.transport.set_write_buffer_limits(high=0)
-            await self._drain_helper()
-        transport = self.transport
-        if transport is None or transport.is_closing():
-            raise ConnectionResetError("the connection was closed before the response")
-        transport.set_write_buffer_limits()
-        with lend_socket(transport) as descriptor:
-            yield descriptor
-
-    def _new_parser(self) -> HttpRequestParser:
-        # Same arguments as aiohttp's first parser.
-        return HttpRequestParser(
-            self,
-            self._loop,
-            self._read_bufsize,
-            max_line_size=self.max_line_size,
-            max_field_size=self.max_field_size,
-            max_headers=self.max_headers,
-            payload_exception=RequestPayloadError,
-            auto_decompress=False,
-            max_msg_queue_size=self._max_msg_queue_size,
-        )
 
     def _refuse_messages(self, *, measure: bool) -> None:
         for index, (message, _) in enumerate(self._messages):
