@@ -166,6 +166,11 @@ class BlobService:
                 total = reader.size
         await self._publish_pull(name, _described(digest, total), pulled_by)
 
+    @property
+    def has_redirector(self) -> bool:
+        """Whether the URLs of pulls may depend on the client."""
+        return self._redirector is not None
+
     async def redirect_url(self, name: RepositoryName, digest: Digest, *, pulled_by: Actor | None = None) -> str | None:
         """Return a URL at which `pulled_by` may `GET` the blob, or None if neither redirector nor store has one.
 

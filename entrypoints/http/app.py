@@ -238,6 +238,7 @@ def _repeater(
         in_flight=observation.in_flight,
         flags=flags,
         meter=observation.meter,
+        redirects=not settings.storage.redirect_disabled,
     )
 
 

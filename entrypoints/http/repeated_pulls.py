@@ -1,8 +1,8 @@
-"""Pulls of manifests whose head is, byte for byte, that of an earlier pull.
+"""Pulls of manifests and small blobs whose head is, byte for byte, that of an earlier pull.
 
 Clients send the same few heads again and again. A pull that was answered by all steps of the application teaches the
 parts of the answer that depend on the bytes of the head alone. The rest is decided for each pull: limits, rights, the
-state of the process, and the manifest, for which the store is asked as ever. If anything differs from the earlier pull,
+state of the process, and the content, for which the store is asked as ever. If anything differs from the earlier pull,
 this module gives no answer, and the pull takes all steps.
 """
 
@@ -17,9 +17,6 @@ from typing_extensions import override
 
 from core.model.access import Access
 from core.model.events import Actor, EventAction
-from core.model.manifest import StoredManifest
-from core.model.media_types import SCHEMA1
-from core.model.names import Reference, RepositoryName, parse_reference
 from core.registry.facade import Registry
 from entrypoints.http.authentication import Authorizer, accesses_of
 from entrypoints.http.connection.access_log import fields_of, log_fields
@@ -29,6 +26,7 @@ from entrypoints.http.forwarding import direct_client
 from entrypoints.http.keys import FRESHNESS, NAMESPACE, TARGET
 from entrypoints.http.middleware.limits import Limits
 from entrypoints.http.middleware.metering import HANDLER_NAMES, RequestMeter
+from entrypoints.http.repeated_content import Source, source_of
 from entrypoints.http.request_names import REQUEST_ID_HEADER, name_task
 from entrypoints.http.routes import Resource
 from entrypoints.http.runtime_flags import RuntimeFlags
@@ -36,7 +34,9 @@ from entrypoints.http.runtime_flags import RuntimeFlags
 _METHODS: Final = frozenset({"GET", "HEAD"})
 _HEADERS: Final = frozenset({hdrs.HOST, hdrs.USER_AGENT, hdrs.ACCEPT, hdrs.ACCEPT_ENCODING, hdrs.CONNECTION})
 """Headers whose effect on an answer depends on nothing else. Credentials are not kept."""
-_HANDLER: Final = HANDLER_NAMES[Resource.MANIFEST]
+_RESOURCES: Final = frozenset({Resource.MANIFEST, Resource.BLOB})
+_VARYING: Final = (hdrs.LOCATION, hdrs.DATE, REQUEST_ID_HEADER)
+"""Headers with another value in each response, in their order; only redirects have the first."""
 _WEEKDAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
@@ -45,18 +45,18 @@ _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep",
 class Pull:
     """A pull as an earlier one of the same head was answered."""
 
-    name: RepositoryName
-    reference: Reference
-    is_head: bool
+    source: Source
+    handler: str
+    """Name of the handler for metrics."""
+    method: str
+    status: int
     accesses: Sequence[Access]
     host: str
     scheme: str
-    described: tuple[str, str, int]
-    """Digest, media type and size of the manifest."""
     common_headers: Mapping[str, Sequence[str]]
     """The configured headers of all responses; another object after each change."""
     head: bytes
-    """The head of the response, with `%b` for the date and for the id."""
+    """The head of the response, with `%b` for the location of a redirect, for the date and for the id."""
     fields: Mapping[str, object]
     """The fields of the line in the access log."""
 
@@ -71,6 +71,7 @@ class RepeatedPulls(Repeater):
         in_flight: the requests in flight.
         flags: settings that may change while the application serves.
         meter: measures requests; None without metrics.
+        redirects: whether clients may be redirected to the store.
     """
 
     def __init__(
@@ -82,6 +83,7 @@ class RepeatedPulls(Repeater):
         in_flight: InFlight,
         flags: RuntimeFlags,
         meter: RequestMeter | None,
+        redirects: bool,
     ) -> None:
         self._registry = registry
         self._authorizer = authorizer
@@ -89,28 +91,25 @@ class RepeatedPulls(Repeater):
         self.in_flight = in_flight
         self._flags = flags
         self._meter = meter
+        self._redirects = redirects
 
     @override
     def learn(self, request: web.BaseRequest, response: web.StreamResponse) -> Pull | None:
         target = request.get(TARGET)
-        if target is None or target.resource is not Resource.MANIFEST or not _is_plain(request):
+        if target is None or target.resource not in _RESOURCES or not _is_plain(request) or self._publishes_pulls:
             return None
-        if self._publishes_pulls:
-            return None
-        if response.status != 200 or not isinstance(response, web.Response):  # noqa: PLR2004 - OK
-            return None
-        content, head = response.body, _template_of(response)
-        digest, media_type = response.headers["Docker-Content-Digest"], response.headers[hdrs.CONTENT_TYPE]
-        if not isinstance(content, bytes) or head is None or media_type in SCHEMA1:
+        source = source_of(self._registry, target, request.method, response, redirects=self._redirects)
+        head = _template_of(response)
+        if source is None or head is None:
             return None
         return Pull(
-            name=RepositoryName(target.name),
-            reference=parse_reference(target.reference),
-            is_head=request.method == hdrs.METH_HEAD,
+            source=source,
+            handler=HANDLER_NAMES[target.resource],
+            method=request.method,
+            status=response.status,
             accesses=accesses_of(target, request.method, None),
             host=request.host,
             scheme=request.scheme,
-            described=(digest, media_type, len(content)),
             common_headers=self._flags.headers,
             head=head,
             fields=fields_of(request, response),
@@ -124,27 +123,30 @@ class RepeatedPulls(Repeater):
         request_id = name_task()
         limits.begin()
         if meter is not None:
-            meter.begin(_HANDLER)
+            meter.begin(pull.handler)
         try:
             principal = await self._authorizer.admit(pull.accesses)
             if principal is None:
                 return None
-            manifest = await self._registry.pull_manifest(
-                pull.name, pull.reference, by=Actor(principal.name), describes=pull.is_head
-            )
+            content = await pull.source.read(Actor(principal.name))
         except Exception:  # noqa: BLE001 - all steps meet the error again, and report it
             return None
         finally:
             limits.end()
             if meter is not None:
-                meter.end(_HANDLER)
-        if not self._is_as_before(pull, manifest):
+                meter.end(pull.handler)
+        if content is None or pull.common_headers is not self._flags.headers or self.in_flight.is_draining:
             return None
-        fields = {**pull.fields, "http.request.id": request_id, "auth.user.name": principal.name}
-        fields["http.request.remoteaddr"] = direct_client(remote or "", pull.scheme, pull.host).address
-        content = b"" if pull.is_head else manifest.content
-        head = pull.head % (_date_at(int(time())), request_id.encode())
-        return Answer(head, content, partial(self._note, pull, len(content), fields))
+        varying = (_date_at(int(time())), request_id.encode())
+        head = pull.head % (varying if content.location is None else (content.location, *varying))
+        fields = {
+            **pull.fields,
+            "http.request.id": request_id,
+            "http.request.remoteaddr": direct_client(remote or "", pull.scheme, pull.host).address,
+            "auth.user.name": principal.name,
+            "http.response.written": len(head) + len(content.body),
+        }
+        return Answer(head, content.body, partial(self._note, pull, len(content.body), fields))
 
     @property
     def _publishes_pulls(self) -> bool:
@@ -152,18 +154,9 @@ class RepeatedPulls(Repeater):
 
     def _note(self, pull: Pull, sent: int, fields: dict[str, object], seconds: float) -> None:
         if self._meter is not None:
-            method = hdrs.METH_HEAD if pull.is_head else hdrs.METH_GET
-            self._meter.record(_HANDLER, method, 200, received=0, sent=sent, seconds=seconds)
+            self._meter.record(pull.handler, pull.method, pull.status, received=0, sent=sent, seconds=seconds)
         fields["http.response.duration"] = seconds
         log_fields(fields)
-
-    def _is_as_before(self, pull: Pull, manifest: StoredManifest) -> bool:
-        return (
-            (manifest.digest, manifest.media_type, len(manifest.content)) == pull.described
-            and manifest.freshness is None
-            and pull.common_headers is self._flags.headers
-            and not self.in_flight.is_draining
-        )
 
 
 def _is_plain(request: web.BaseRequest) -> bool:
@@ -177,14 +170,14 @@ def _is_plain(request: web.BaseRequest) -> bool:
     )
 
 
-def _template_of(response: web.Response) -> bytes | None:
-    """Return the head of a response that was sent, or None if date and id are not in the order of `Pull.head`."""
-    varying = [name for name in response.headers if name in {hdrs.DATE, REQUEST_ID_HEADER}]
-    if varying != [hdrs.DATE, REQUEST_ID_HEADER]:
+def _template_of(response: web.StreamResponse) -> bytes | None:
+    """Return the head of a response that was sent, or None if the order is not that of `Pull.head`."""
+    varying = [name for name in response.headers if name in _VARYING]
+    if varying not in (list(_VARYING), list(_VARYING[1:])):
         return None
     lines = [f"HTTP/1.1 {response.status} {response.reason}".replace("%", "%%")]
     lines += [
-        f"{name}: %b" if name in varying else f"{name}: {value}".replace("%", "%%")
+        f"{name}: %b" if name in _VARYING else f"{name}: {value}".replace("%", "%%")
         for name, value in response.headers.items()
     ]
     return "\r\n".join([*lines, "", ""]).encode()

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from itertools import count
 from typing import Any
 
 import pytest
@@ -15,9 +16,12 @@ from tests.support.core_services import CoreServices
 from tests.support.guarded_server import over_tls
 from tests.support.repeated_pulls import (
     ACCEPT,
+    BLOB,
+    BLOB_PATH,
     DIGEST,
     FIRST,
     HOST,
+    LARGE_BLOB,
     PATHS,
     PULL,
     TAG_PATH,
@@ -44,6 +48,9 @@ REPEATABLE = {
     "head": head_of(f"HEAD {TAG_PATH}", HOST),
     "get by digest": head_of(f"GET {PATHS[1]}", HOST),
     "head by digest": head_of(f"HEAD {PATHS[1]}", HOST),
+    "blob": head_of(f"GET {BLOB_PATH}", HOST),
+    "head of a blob": head_of(f"HEAD {BLOB_PATH}", HOST),
+    "head of a large blob": head_of(f"HEAD /v2/team/app/blobs/{Digest.of(LARGE_BLOB)}", HOST),
     "as containerd": head_of(f"HEAD {TAG_PATH}", HOST, "User-Agent: containerd/2.0", ACCEPT, "Accept-Encoding: gzip"),
     "two accepted types": head_of(f"GET {TAG_PATH}", HOST, ACCEPT, "Accept: a/b"),
     "lower-case names": head_of(f"GET {TAG_PATH}", HOST.lower(), "user-agent: x"),
@@ -63,7 +70,11 @@ NOT_REPEATABLE = {
     "unknown repository": head_of("GET /v2/team/other/manifests/v1", HOST),
     "invalid name": head_of("GET /v2/TEAM/app/manifests/v1", HOST),
     "invalid tag": head_of("GET /v2/team/app/manifests/%20", HOST),
-    "blob": head_of(f"GET /v2/team/app/blobs/{Digest.of(b'{}')}", HOST),
+    "unknown blob": head_of(f"GET /v2/team/app/blobs/{DIGEST}", HOST),
+    "head of an unknown blob": head_of(f"HEAD /v2/team/app/blobs/{DIGEST}", HOST),
+    "large blob": head_of(f"GET /v2/team/app/blobs/{Digest.of(LARGE_BLOB)}", HOST),
+    "range of a blob": head_of(f"GET {BLOB_PATH}", HOST, "Range: bytes=0-3"),
+    "held blob": head_of(f"GET {BLOB_PATH}", HOST, f'If-None-Match: "{Digest.of(BLOB)}"'),
     "root of the API": head_of("GET /v2/", HOST),
     "tags": head_of("GET /v2/team/app/tags/list", HOST),
     "delete": head_of("DELETE /v2/team/app/manifests/v1", HOST),
@@ -104,13 +115,13 @@ NOT_REPEATABLE = {
 }
 
 
-async def transcript(request: bytes, *, repeats: bool, count: int = 5) -> tuple[list[bytes], list[bool]]:
+async def transcript(request: bytes, *, repeats: bool) -> tuple[list[bytes], list[bool]]:
     """Return the answers to one request that is sent several times, and which of them a repeater gave."""
     services = await fill(CoreServices())
     async with serving(open_app(services, Settings()), repeats=repeats) as (counting, connect):
         conversation = await connect()
         answers = []
-        for _ in range(count):
+        for _ in range(5):
             answers.append(await conversation.ask(request))
             if not answers[-1] or conversation.reader.at_eof():
                 break
@@ -137,6 +148,23 @@ async def test_any_other_request_takes_all_steps(lines, request_bytes):
     assert answers == wanted
     assert lines() == wanted_lines
     assert repeated == []
+
+
+async def test_each_redirect_has_its_own_url(services, monkeypatch):
+    urls = count()
+
+    async def redirect_url(_self, _key, *, method):
+        return f"https://store.example.com/{method}?signature=%25{next(urls)}"
+
+    monkeypatch.setattr(type(services.storage), "redirect_url", redirect_url)
+    async with serving(open_app(services, Settings())) as (counting, connect):
+        conversation = await connect()
+        answers = [await conversation.ask(head_of(f"GET {BLOB_PATH}", HOST)) for _ in range(4)]
+    assert answers[0].startswith(b"HTTP/1.1 307 Temporary Redirect\r\n")
+    assert b"\r\nLocation: https://store.example.com/GET?signature=%250\r\n" in answers[0]
+    for number, answer in enumerate(answers):
+        assert answer == answers[0].replace(b"%250\r", b"%%25%d\r" % number)
+    assert counting.answered == [True, True]
 
 
 async def test_answers_over_tls_are_the_same(services, tmp_path):

@@ -24,6 +24,8 @@ from tests.support.guarded_server import run_guarded
 NAME = RepositoryName("team/app")
 FIRST, SECOND = image_manifest(), image_manifest(annotations={"a": "b"})
 DIGEST = Digest.of(FIRST)
+BLOB, LARGE_BLOB = b"content of a blob", bytes(300_000)
+BLOB_PATH = f"/v2/{NAME}/blobs/{Digest.of(BLOB)}"
 TAG_PATH = "/v2/team/app/manifests/v1"
 PATHS = [TAG_PATH, f"/v2/team/app/manifests/{DIGEST}"]
 HOST = "Host: registry.example.com:5000"
@@ -101,8 +103,9 @@ async def serving(
 
 
 async def fill(services: CoreServices) -> CoreServices:
-    """Push two images with the tags `v1` and `v2`."""
-    await services.push_blob(NAME, b"{}")
+    """Push two images with the tags `v1` and `v2`, and blobs."""
+    for content in (b"{}", BLOB, LARGE_BLOB):
+        await services.push_blob(NAME, content)
     for content, tags in ((FIRST, ["v1"]), (SECOND, ["v2"])):
         await services.manifests.put(NAME, content, OCI_MANIFEST, tags=[Tag(tag) for tag in tags])
     return services

@@ -15,7 +15,7 @@ class Answer:
     """The answer to a repeated request; the connection stays open after it."""
 
     head: bytes
-    content: bytes
+    content: bytes | bytearray
     note: Callable[[float], None]
     """Measures and logs the request; called once with the seconds that it took, after the answer was sent."""
 
