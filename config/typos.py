@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Iterable
-from difflib import get_close_matches
 from typing import Final
 
 from config.tree import printable
@@ -20,6 +19,9 @@ def nearest(word: str, candidates: Iterable[str]) -> str | None:
     typos = [(_edits(shown, candidate), candidate) for candidate in among if is_typo(shown, candidate)]
     if typos:
         return min(typos)[1]
+    # Imported for the first word that is not known.
+    from difflib import get_close_matches  # noqa: PLC0415
+
     return next(iter(get_close_matches(shown, among, n=1, cutoff=0.7)), None)
 
 

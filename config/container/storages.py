@@ -3,12 +3,12 @@
 import time
 from collections.abc import Callable
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from adapters.blob_storage.instrumented import InstrumentedBlobStorage
 from adapters.blob_storage.s3 import S3Options
 from adapters.blob_storage.s3.shared_use import SharedUse
 from adapters.blob_storage.scs import ScsOptions
-from adapters.catalog_index.go_dsn import DsnInvalidError, MySqlAddress, parse_go_dsn
 from adapters.metrics.storage import storage_observer
 from config.errors import ConfigError
 from config.settings import Secret, StorageKind, StorageSettings
@@ -16,6 +16,9 @@ from core.ports.catalog_index import CatalogIndex
 from core.ports.metrics import Metrics
 from core.ports.staging import StagingStorage
 from core.ports.tracing import StorageObserver, Tracer
+
+if TYPE_CHECKING:
+    from adapters.catalog_index.go_dsn import MySqlAddress
 
 # The next four functions import large modules only when needed: the SDK of object stores takes longer to import than
 # everything else together, and 25 MB of memory. A server calls them before it forks, so that its workers share that.
@@ -53,7 +56,7 @@ def scs_blob_storage(options: ScsOptions, uploads: SharedUse) -> StagingStorage:
     return ScsBlobStorage(options, shared=uploads)
 
 
-def mysql_catalog_index(address: MySqlAddress, *, now: Callable[[], datetime]) -> CatalogIndex:
+def mysql_catalog_index(address: "MySqlAddress", *, now: Callable[[], datetime]) -> CatalogIndex:
     """Return the index in MySQL."""
     from adapters.catalog_index.mysql import MySqlCatalogIndex  # noqa: PLC0415
 
@@ -79,12 +82,14 @@ def observed_blob_storage(storage: StagingStorage, metrics: Metrics | None, trac
     )
 
 
-def mysql_address(dsn: Secret) -> MySqlAddress:
+def mysql_address(dsn: Secret) -> "MySqlAddress":
     """Parse the DSN.
 
     Raises:
         ConfigError: the DSN is invalid; the message contains no part of it.
     """
+    from adapters.catalog_index.go_dsn import DsnInvalidError, parse_go_dsn  # noqa: PLC0415
+
     try:
         return parse_go_dsn(dsn.reveal())
     except DsnInvalidError as error:

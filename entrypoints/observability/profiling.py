@@ -5,11 +5,12 @@ functions and files, never values.
 """
 
 import asyncio
-import cProfile
 import io
 import marshal
-import pstats
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from cProfile import Profile
 
 SECONDS_MAX: Final = 120.0
 LINES_MAX: Final = 80
@@ -25,7 +26,7 @@ class Profiler:
     def __init__(self) -> None:
         self._is_busy = False
 
-    async def profile(self, seconds: float) -> cProfile.Profile:
+    async def profile(self, seconds: float) -> "Profile":
         """Profile the event loop for `seconds`. During that time every call in it costs about a third more.
 
         Raises:
@@ -33,8 +34,11 @@ class Profiler:
         """
         if self._is_busy:
             raise ProfilerBusyError
+        # Imported for the first profile, as `pstats` below: most servers take none.
+        from cProfile import Profile  # noqa: PLC0415
+
         self._is_busy = True
-        profile = cProfile.Profile()
+        profile = Profile()
         try:
             profile.enable()
             try:
@@ -46,15 +50,17 @@ class Profiler:
         return profile
 
 
-def as_text(profile: cProfile.Profile) -> str:
+def as_text(profile: "Profile") -> str:
     """Return the functions with the longest own time, one per line."""
+    from pstats import SortKey, Stats  # noqa: PLC0415
+
     text = io.StringIO()
-    stats = pstats.Stats(profile, stream=text)
-    stats.sort_stats(pstats.SortKey.TIME).print_stats(LINES_MAX)
+    stats = Stats(profile, stream=text)
+    stats.sort_stats(SortKey.TIME).print_stats(LINES_MAX)
     return text.getvalue()
 
 
-def as_pstats(profile: cProfile.Profile) -> bytes:
+def as_pstats(profile: "Profile") -> bytes:
     """Return the profile in the file format of `python -m pstats`, snakeviz and others."""
     profile.create_stats()
     # Typeshed lacks the attribute that create_stats sets.

@@ -33,11 +33,12 @@ def test_command_imports_no_other_command() -> None:
 
 
 LATE = [
-    "acme", "adapters.auth.htpasswd", "adapters.image_layout.folder", "adapters.upstream.http", "aioboto3",
-    "aiobotocore", "aiohttp_socks", "aiomysql", "babel", "bcrypt", "botocore", "config.container.pull_through",
-    "core.collection.collector", "core.pull_through.manifests", "core.transfer.image_copy", "core.usage.measuring",
-    "core.verification.verifier", "cryptography", "importlib.metadata", "jinja2", "joserfc", "opentelemetry",
-    "prometheus_client", "redis", "shtab",
+    "acme", "adapters.auth.htpasswd", "adapters.catalog_index.go_dsn", "adapters.image_layout.folder",
+    "adapters.upstream.http", "aioboto3", "aiobotocore", "aiohttp_socks", "aiomysql", "babel", "bcrypt", "botocore",
+    "config.container.pull_through", "core.collection.collector", "core.pull_through.manifests",
+    "core.transfer.image_copy", "core.usage.measuring", "core.verification.verifier", "cProfile", "cryptography",
+    "difflib", "importlib.metadata", "jinja2", "joserfc", "opentelemetry", "prometheus_client", "pstats", "redis",
+    "shtab",
 ]  # fmt: skip
 """Modules that a server imports only with a setting, a job or a request that needs them."""
 SERVE = """
