@@ -34,8 +34,9 @@ class ContentSource(ABC):
         bytes that are left.
 
         Args:
-            make_room: called before each iterator, with the number of bytes that are left; returns the number of bytes,
-                at least 1, that the iterator may yield.
+            make_room: called before each iterator, with the number of bytes that are left (as for `BlobWriter`);
+                returns the number of bytes, at least 1, that the iterator may yield. Bytes that had arrived before may
+                exceed it.
 
         Raises:
             the errors of iteration, after all received bytes were yielded.

@@ -52,7 +52,8 @@ class BlobWriter(ABC):
         Waits until the store has taken enough of the earlier bytes, and until other uploads leave enough memory.
 
         Args:
-            wanted: number of bytes that are still to be appended in this block, at least 1.
+            wanted: number of bytes that are still to be appended in this block, at least 1; `sys.maxsize` if it is not
+                known.
 
         Raises:
             StorageUnavailableError: the store failed or is full. The bytes of earlier calls are kept.

@@ -130,3 +130,38 @@ async def test_cancelled_uploads_free_their_memory(endpoint):
         assert all(task.cancelled() for task in tasks)
         assert storage.upload_memory.used == 0
         await storage.delete_tree("/")
+
+
+async def append_in_turns(writer, content, *, is_known):
+    """Append as a thread does for a client, whose head told the length or not."""
+    while content:
+        room = await writer.make_room(len(content)) if is_known else await writer.make_room()
+        writer.append_now(memoryview(content)[:room])
+        content = content[room:]
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+async def test_content_that_fits_is_sent_in_one_request(server, is_known):
+    content = payload(3 * PART - 1)
+    async with scs_storage(server, parts_in_flight=2) as storage:
+        async with storage.open_writer("/staged/1", is_first=True) as writer:
+            await append_in_turns(writer, content, is_known=is_known)
+            await writer.commit("/blob/1")
+        assert server.counts == {"put_object": 1}
+        assert await read_stream(storage, "/blob/1") == content
+
+
+@pytest.mark.parametrize(("is_known", "begun"), [(True, 1), (False, 0)])
+async def test_content_that_cannot_fit_is_sent_from_the_first_part(server, is_known, begun):
+    """If the head told that the content is long, there is no reason to fill the memory first."""
+    content = payload(4 * PART)
+    async with scs_storage(server, parts_in_flight=2) as storage:
+        async with storage.open_writer("/staged/1", is_first=True) as writer:
+            for start in (0, PART):
+                room = await (writer.make_room(len(content) - start) if is_known else writer.make_room())
+                assert room == PART
+                writer.append_now(memoryview(content)[start : start + PART])
+            assert server.counts["create_upload"] == begun
+            await append_in_turns(writer, content[2 * PART :], is_known=is_known)
+            await writer.commit("/blob/1")
+        assert await read_stream(storage, "/blob/1") == content

@@ -166,12 +166,13 @@ class StagedWriter(BlobWriter):
         """Send full parts, unless the whole upload may still fit into memory; return the room for further bytes.
 
         Args:
-            wanted: number of bytes to be appended, at least 1.
+            wanted: number of bytes to be appended, at least 1; `sys.maxsize` if it is not known.
             is_last: whether no more than these will be appended in this block.
         """
         held = self._held
         if held.filling is None and held.full:
-            is_long = is_last and self.size + wanted > self._full_max * self._client.options.chunk_bytes
+            in_memory_max = self._full_max * self._client.options.chunk_bytes
+            is_long = is_last and wanted < sys.maxsize and self.size + wanted > in_memory_max
             if self._parts is not None or len(held.full) >= self._full_max or is_long:
                 await self._send_full()
         buffer = held.filling_buffer()
