@@ -146,17 +146,20 @@ class RepeatedPulls(Repeater):
             "auth.user.name": principal.name,
             "http.response.written": len(head) + len(content.body),
         }
-        return Answer(head, content.body, partial(self._note, pull, len(content.body), fields))
+        return Answer(head, content.body, partial(self._measure, pull, len(content.body)), partial(_log, fields))
 
     @property
     def _publishes_pulls(self) -> bool:
         return self._registry.publisher.wants(EventAction.PULL, "")
 
-    def _note(self, pull: Pull, sent: int, fields: dict[str, object], seconds: float) -> None:
+    def _measure(self, pull: Pull, sent: int, seconds: float) -> None:
         if self._meter is not None:
             self._meter.record(pull.handler, pull.method, pull.status, received=0, sent=sent, seconds=seconds)
-        fields["http.response.duration"] = seconds
-        log_fields(fields)
+
+
+def _log(fields: dict[str, object], seconds: float) -> None:
+    fields["http.response.duration"] = seconds
+    log_fields(fields)
 
 
 def _is_plain(request: web.BaseRequest) -> bool:

@@ -20,12 +20,14 @@ from core.model.names import Tag
 from core.ports.event_sink import EventSink
 from core.store import layout
 from entrypoints.http.authentication import AUTHORIZER
+from entrypoints.http.connection.fastpath.runner import GuardedRunner
 from entrypoints.http.connection.repeating import REPEATER
 from entrypoints.http.keys import IN_FLIGHT, RUNTIME_FLAGS
 from entrypoints.http.middleware.metering import RequestMeter
 from entrypoints.http.observation import Observation
 from tests.http.conftest import open_app
 from tests.http.test_metering import Recorder
+from tests.http.test_prompt import RecordingTransport
 from tests.support.core_services import CoreServices
 from tests.support.guarded_server import with_limits
 from tests.support.repeated_pulls import (
@@ -204,6 +206,41 @@ async def test_pulls_are_counted(services):
     )
     assert repeated == without
     assert repeated["registry_http_requests_total"].count((1, "200", "manifest", "get")) == 4
+
+
+async def test_pull_is_counted_before_its_answer_and_logged_after_it(services, lines):
+    """A process that is killed after it sent an answer has counted it."""
+    events: list[str] = []
+
+    class Meter(RequestMeter):
+        @override
+        def record(self, *arguments: Any, **options: Any) -> None:
+            events.append("counted")
+            super().record(*arguments, **options)
+
+    class Transport(RecordingTransport):
+        @override
+        def write(self, data: Any) -> None:
+            events.append("sent")
+            super().write(data)
+            assert b"HTTP/1.1 200" in self.written
+
+    meter = Meter(Recorder(), clock=lambda: 1.0)
+    app = open_app(services, Settings(), observation=Observation(middlewares=[meter.measure], meter=meter))
+    runner = GuardedRunner(app, Settings().http.limits)
+    await runner.setup()
+    connection = runner.new_connection()
+    connection.connection_made(Transport())
+    await asyncio.sleep(0)
+    for number in range(4):
+        received = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_soon(connection.data_received, PULL)
+        asyncio.get_running_loop().call_soon(received.set_result, None)
+        await received
+        assert (events[-2:], len(lines())) == (["counted", "sent"], 1), number
+    assert events == ["counted", "sent"] * 4
+    connection.connection_lost(None)
+    await runner.cleanup()
 
 
 def test_steps_and_signals_are_those_that_repeated_pulls_replace(services):

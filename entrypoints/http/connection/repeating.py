@@ -16,8 +16,13 @@ class Answer:
 
     head: bytes
     content: bytes | bytearray
-    note: Callable[[float], None]
-    """Measures and logs the request; called once with the seconds that it took, after the answer was sent."""
+    measure: Callable[[float], None]
+    """Counts the request; called with the seconds so far, before the answer is sent.
+
+    So no answer that a client gets is missing from the counts, even if the process is killed.
+    """
+    log: Callable[[float], None]
+    """Writes the line in the access log; called with the seconds, after the answer was sent."""
 
 
 class Repeater(ABC):

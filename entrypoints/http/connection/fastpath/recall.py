@@ -148,8 +148,9 @@ class RecallingProtocol(PromptProtocol):
                 self._recollection.forget(head)
                 return await self._take_all_steps(head)
             self._count_request()
+            answer.measure(self._loop.time() - begun)
             is_gone = await self._send(answer)
-            answer.note(self._loop.time() - begun)
+            answer.log(self._loop.time() - begun)
             return _KEPT, is_gone
         finally:
             repeater.in_flight.end()
