@@ -8,7 +8,6 @@ The rounds are interleaved; prints medians as Markdown.
 import argparse
 import os
 import resource
-import shutil
 import socket
 import statistics
 import subprocess
@@ -235,8 +234,9 @@ def _jobs(peer: Peer) -> Iterator[Callable[[], None]]:
     server = peer.subject.server
     if not isinstance(server, RegistryServer):
         raise TypeError("only ours has these commands")
-    copy = server.folder / "copy"
-    target = RegistryServer(copy, copy / "storage")
+    # The copies stay until the end: a file system works slowly for a while after many deletions.
+    copies = Path(tempfile.mkdtemp(prefix="copies-", dir=server.folder))
+    target = RegistryServer(copies, copies / "storage")
     config = str(server.config_path)
     over = threading.Event()
     ended: list[int] = []
@@ -244,7 +244,7 @@ def _jobs(peer: Peer) -> Iterator[Callable[[], None]]:
     def run(*words: str, empties: bool = False) -> None:
         while not over.is_set():
             if empties:
-                shutil.rmtree(target.storage)
+                target.storage.rename(copies / f"copy-{len(ended)}")
                 target.storage.mkdir()
             ended.extend(_run_until(over, [*words, *peer.job_options]))
 
@@ -266,7 +266,6 @@ def _jobs(peer: Peer) -> Iterator[Callable[[], None]]:
             over.set()
         for each in running:
             each.result()
-    shutil.rmtree(copy)
 
 
 def _run_until(over: threading.Event, words: Sequence[str]) -> list[int]:
