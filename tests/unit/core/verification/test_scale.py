@@ -5,9 +5,10 @@ from collections.abc import AsyncIterable
 from dataclasses import replace
 
 import pytest
+from typing_extensions import override
 
 from adapters.catalog_index.memory import InMemoryCatalogIndex
-from core.errors import CatalogLostError, PaginationInvalidError
+from core.errors import CatalogLostError, CatalogUnavailableError, PaginationInvalidError
 from core.model.digest import Digest
 from core.model.names import RepositoryName, Tag
 from core.model.pagination import Page
@@ -113,6 +114,21 @@ async def test_lost_index_is_rebuilt(store: Store) -> None:
     store.verifications = Verifications(store.services, index=Losing())
     [finding] = await store.verifications.run(REPAIR)
     assert (finding.kind, finding.outcome) == (Kind.CATALOG_UNREADABLE, Outcome.REBUILT)
+
+
+async def test_lost_index_that_cannot_be_rebuilt_stays_found(store: Store) -> None:
+    class Lost(InMemoryCatalogIndex):
+        @override
+        async def page(self, *, after: str, limit: int) -> Page[RepositoryName]:
+            raise CatalogLostError("the table was dropped")
+
+        @override
+        async def replace_all(self, names: AsyncIterable[RepositoryName]) -> None:
+            raise CatalogUnavailableError("the table cannot be created")
+
+    store.verifications = Verifications(store.services, index=Lost())
+    [finding] = await store.verifications.run(REPAIR)
+    assert (finding.kind, finding.outcome) == (Kind.CATALOG_UNREADABLE, Outcome.FOUND)
 
 
 async def test_index_that_fails_once_is_reported(store: Store) -> None:
