@@ -60,6 +60,8 @@ async def test_cancelled_profile_measures_no_longer():
     with pytest.raises(asyncio.CancelledError):
         await task
     assert sys.getprofile() is None
+    # Since Python 3.12, a profiler that still measures refuses another one.
+    assert as_text(await profiler.profile(0.01))
 
 
 async def test_stacks_show_where_tasks_wait_and_no_value(busy):
