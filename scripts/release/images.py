@@ -211,10 +211,14 @@ def complete_layout(layout: Path, tag: str) -> None:
     """Put the index of a layout in order, and add the file by which `docker load` finds the first image."""
     path = layout / "index.json"
     index = json.loads(path.read_text())
-    # oras lists the referrers in the order in which their copies ended.
-    index["manifests"].sort(key=lambda entry: (entry.get("annotations") is None, entry["digest"]))
+    # oras lists the manifests in the order in which their copies ended. It describes the image of a platform as the
+    # index does, or as the subject of a referrer, whichever it read first; only the second lacks the platform.
+    entries = [
+        entry if _is_named(entry, tag) or "artifactType" in entry else _bare(entry) for entry in index["manifests"]
+    ]
+    index["manifests"] = sorted(entries, key=lambda entry: (entry.get("annotations") is None, entry["digest"]))
     path.write_text(json.dumps(index))
-    [root] = [entry for entry in index["manifests"] if tag in (entry.get("annotations") or {}).values()]
+    [root] = [entry for entry in entries if _is_named(entry, tag)]
     document = _blob(layout, root["digest"])
     if "manifests" in document:
         document = _blob(layout, next(iter(_images_of(document["manifests"]).values())))
@@ -224,6 +228,14 @@ def complete_layout(layout: Path, tag: str) -> None:
         "Layers": [_blob_name(layer["digest"]) for layer in document["layers"]],
     }
     (layout / "manifest.json").write_text(json.dumps([loaded]))
+
+
+def _is_named(entry: Mapping[str, Any], tag: str) -> bool:
+    return tag in (entry.get("annotations") or {}).values()
+
+
+def _bare(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: entry[name] for name in ("mediaType", "digest", "size")}
 
 
 def _blob_name(digest: str) -> str:

@@ -14,12 +14,17 @@ _PROGRAM = """
 import os, sys
 from pathlib import Path
 from entrypoints.cli import main
+
+def of_session():
+    group = Path("/proc/self/autogroup")
+    return ((group.read_text() if group.exists() else "").split() or ["none"])[-1]
+
 sys.argv[0] = "registry"
+before = of_session()
 try:
     main()
 finally:
-    group = Path("/proc/self/autogroup")
-    print(os.getpriority(os.PRIO_PROCESS, 0), group.read_text().split()[-1] if group.exists() else "none")
+    print(os.getpriority(os.PRIO_PROCESS, 0), before, of_session())
 """
 LONG_COMMANDS = [
     ["garbage-collect", "FILE"],
@@ -32,8 +37,13 @@ LONG_COMMANDS = [
 ]
 
 
-def priorities(words: Sequence[str], folder: Path, *, has_session: bool = True) -> tuple[int, str]:
-    """Return the niceness of the process of a command, and of its session, after a run without a configuration."""
+def priorities(words: Sequence[str], folder: Path, *, has_session: bool = True) -> tuple[int, str, str]:
+    """Run a command without a configuration.
+
+    Returns:
+        The niceness of its process afterwards, and that of its session before and afterwards. A session has none where
+        the kernel does not divide processor time between sessions.
+    """
     words = [word.replace("FILE", str(folder / "missing.yml")) for word in words]
     done = subprocess.run(
         [sys.executable, "-c", _PROGRAM, *words],
@@ -43,8 +53,8 @@ def priorities(words: Sequence[str], folder: Path, *, has_session: bool = True) 
         text=True,
     )
     assert "cannot be read" in done.stderr
-    niceness, of_session = done.stdout.split()[-2:]
-    return int(niceness), of_session
+    niceness, before, after = done.stdout.split()[-3:]
+    return int(niceness), before, after
 
 
 @pytest.mark.parametrize("words", LONG_COMMANDS, ids=" ".join)
@@ -64,10 +74,10 @@ def test_other_command_keeps_its_priority(words: list[str], tmp_path: Path) -> N
 
 def test_session_of_a_long_command_goes_last_too(tmp_path: Path) -> None:
     """Linux divides processor time between sessions first; a kernel that does not has no group to change."""
-    group = Path("/proc/self/autogroup")
-    own, last = (group.read_text().split()[-1], "19") if group.exists() else ("none", "none")
-    assert priorities(["verify", "FILE"], tmp_path)[1] == last
-    assert priorities(["verify", "FILE"], tmp_path, has_session=False)[1] == own
+    _, before, after = priorities(["verify", "FILE"], tmp_path)
+    assert after == ("none" if before == "none" else "19")
+    _, before, after = priorities(["verify", "FILE"], tmp_path, has_session=False)
+    assert after == before
 
 
 def test_command_in_a_process_of_another_program_keeps_its_priority(tmp_path: Path) -> None:

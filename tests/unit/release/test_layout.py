@@ -21,12 +21,16 @@ def image(layout, name):
 
 
 def complete(layout, root):
-    referrers = [{"digest": f"sha256:{name}", "size": 1} for name in "cba"]
+    """Complete a layout that lists three referrers, a described image and the root, and return `manifest.json`."""
+    values = {"mediaType": "application/vnd.oci.image.manifest.v1+json", "size": 1}
+    referrers = [{"digest": f"sha256:{name}", "artifactType": "text/plain", **values} for name in "cba"]
+    platform = {"digest": "sha256:d", **values}
+    described = {**platform, "platform": {"os": "linux", "architecture": "amd64"}}
     root = {"digest": root, "annotations": {"org.opencontainers.image.ref.name": "1.2.3"}}
-    (layout / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [*referrers, root]}))
+    (layout / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [*referrers, described, root]}))
     complete_layout(layout, "1.2.3")
     index = json.loads((layout / "index.json").read_text())
-    assert index == {"schemaVersion": 2, "manifests": [root, *reversed(referrers)]}
+    assert index == {"schemaVersion": 2, "manifests": [root, *reversed(referrers), platform]}
     return json.loads((layout / "manifest.json").read_text())
 
 
