@@ -13,6 +13,7 @@ from config.settings import DescriptorCache, RedisOptions, StorageKind, StorageS
 from core.model.digest import Digest
 from core.ports.descriptor_cache import DescriptorCache as DescriptorCachePort
 from core.ports.metrics import Metrics
+from core.registry.target_memory import TargetMemory
 from core.store.manifest_cache import ManifestCache
 
 
@@ -35,6 +36,15 @@ def kind_of_cache(settings: StorageSettings) -> str:
 def answers_over_a_network(kind: StorageKind) -> bool:
     """Whether a request to the store costs milliseconds, so that requests are saved."""
     return kind in {StorageKind.S3, StorageKind.SCS}
+
+
+def target_memory(settings: StorageSettings) -> TargetMemory | None:
+    """Return the memory of what tags point at; None for a store whose requests cost microseconds."""
+    if not answers_over_a_network(settings.kind):
+        return None
+    if settings.blob_descriptor_cache is DescriptorCache.NONE:
+        return TargetMemory(boot_clock, trust_seconds=0)
+    return TargetMemory(boot_clock)
 
 
 def redis_cache(options: RedisOptions, metrics: Metrics | None) -> DescriptorCachePort:

@@ -14,7 +14,7 @@ from config.container.applications import (
     ServerParts,
     StoreApplication,
 )
-from config.container.caches import answers_over_a_network, proves, related_of
+from config.container.caches import answers_over_a_network, proves, related_of, target_memory
 from config.container.content import (
     listing_rule,
     make_blobs,
@@ -178,7 +178,7 @@ class Container(Foundations):
         damage=damage,
         immutable_images=immutable_images,
         offload=offload,
-        asks_ahead=Callable(answers_over_a_network, settings.provided.storage.kind),
+        targets=Callable(target_memory, settings.provided.storage),
     )
     manifests = Singleton(
         make_manifests,

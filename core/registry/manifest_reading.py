@@ -1,8 +1,6 @@
 """Reads of manifests for clients, with as few requests and round trips to the store as possible."""
 
-from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Final
 
 from core.concurrency import side_by_side
 from core.errors import DigestInvalidError, ManifestInvalidError, ManifestUnknownError, StorageCorruptError
@@ -10,16 +8,15 @@ from core.model.descriptor import Descriptor
 from core.model.digest import Digest
 from core.model.manifest import StoredManifest, read_if_manifest, stored_media_type
 from core.model.media_types import DOCKER_SCHEMA1, DOCKER_SCHEMA1_SIGNED
-from core.model.names import Reference, RepositoryName, Tag
+from core.model.names import Reference, RepositoryName
 from core.model.schema1 import is_schema1
 from core.registry.manifest_contents import ManifestContents
 from core.registry.manifest_references import ManifestReferences
 from core.registry.parts import ManifestParts
 from core.registry.shared_reads import SharedReads
+from core.registry.target_memory import Target
 from core.store import layout
 from core.store.legacy import LegacyManifests
-
-TARGETS_MAX: Final = 4_096
 
 
 class ManifestReader:
@@ -31,13 +28,11 @@ class ManifestReader:
         self._guard = parts.guard
         self._memory = parts.memory
         self._damage = parts.damage
-        self._asks_ahead = parts.asks_ahead
+        self._targets = parts.targets
         self._legacy = LegacyManifests(parts.storage, parts.links)
         self._contents = contents
         self._references = references
         self._reads = SharedReads(self._get)
-        self._targets: OrderedDict[tuple[RepositoryName, Tag], Digest] = OrderedDict()
-        """The last known targets of tags, the most recently pulled last; each is checked before it is used."""
 
     async def resolve(self, name: RepositoryName, reference: Reference) -> Digest:
         """Return the digest that a tag points at; a digest is returned unchanged.
@@ -56,8 +51,9 @@ class ManifestReader:
         """Return a manifest with its exact bytes. Two storage requests by digest, three by tag.
 
         A cached manifest costs one request less: the cache saves reading the content, but access is checked each time.
-        If stores answer over a network, the link of a tag and that of the revision that the tag pointed at last are
-        read at once, in one round trip; one request more if the tag was moved.
+        If stores answer over a network, a pull of a known tag costs one request, for the link of the tag. Once in a
+        while it costs two at the same time, for that link and the one of the revision that the tag pointed at last (see
+        `TargetMemory`). A tag that was moved costs a request more.
         Callers that ask for the same manifest at the same time share the requests (see `SharedReads`).
 
         Raises:
@@ -70,23 +66,28 @@ class ManifestReader:
         name, reference = wanted
         if isinstance(reference, Digest):
             return await self._read(name, reference, reference)
+        if self._targets is None:
+            return await self._read(name, reference, await self.resolve(name, reference))
+        began = self._targets.now()
         # One request at a time asks for a tag, so no other one looks for the entry while it is taken out.
-        target = self._targets.pop((name, reference), None)
-        known = self._memory.get(target) if target is not None else None
-        if target is None or known is None or await self._guard.rely_on(target, name):
+        target = self._targets.take(name, reference)
+        known = self._memory.get(target.digest) if target is not None else None
+        if target is None or known is None or await self._guard.rely_on(target.digest, name):
             digest = await self.resolve(name, reference)
+        elif self._targets.trusts(target):
+            digest = await self.resolve(name, reference)
+            if digest == target.digest:
+                self._targets.put(name, reference, target)
+                return known
         else:
-            revision = self._links.stands(layout.revision_link(name, target), target)
+            revision = self._links.stands(layout.revision_link(name, target.digest), target.digest)
             digest, is_held = await side_by_side(self.resolve(name, reference), revision)
-            if digest == target and is_held:
-                self._targets[name, reference] = target
+            if digest == target.digest and is_held:
+                self._targets.put(name, reference, Target(digest, began))
                 return known
         # Also if the link of the revision was not there: a push may have written both links after it was looked for.
         manifest = await self._read(name, reference, digest)
-        if self._asks_ahead:
-            self._targets[name, reference] = digest
-            if len(self._targets) > TARGETS_MAX:
-                self._targets.popitem(last=False)
+        self._targets.put(name, reference, Target(digest, began))
         return manifest
 
     async def _read(self, name: RepositoryName, reference: Reference, digest: Digest) -> StoredManifest:

@@ -10,6 +10,7 @@ from core.ports.redirection import Redirector
 from core.registry.immutable_images import ImmutableImages
 from core.registry.manifest_references import ManifestPolicy
 from core.registry.publisher import Publisher
+from core.registry.target_memory import TargetMemory
 from core.store.damage import DamageWatch
 from core.store.links import Links
 from core.store.manifest_cache import ManifestCache
@@ -54,5 +55,5 @@ class ManifestParts:
     damage: DamageWatch
     immutable_images: ImmutableImages
     offload: Offload
-    asks_ahead: bool = False
-    """Whether the links of a tag and of its last known target are read at once: for stores behind a network."""
+    targets: TargetMemory | None = None
+    """Remembers what tags point at: for stores behind a network."""

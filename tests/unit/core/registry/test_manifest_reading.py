@@ -1,4 +1,4 @@
-"""Pulls by tag that ask for both links at once: the requests, and what another replica may change meanwhile."""
+"""Pulls by tag that remember targets: the requests, and what another replica or program may change meanwhile."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -13,8 +13,8 @@ from core.model import media_types
 from core.model.digest import Digest
 from core.model.names import RepositoryName, Tag
 from core.ports.blob_storage import SMALL_OBJECT_BYTES_MAX, ObjectStat
-from core.registry import manifest_reading
 from core.registry.manifests import ManifestService
+from core.registry.target_memory import TRUST_SECONDS, TargetMemory
 from core.store import layout
 from core.store.manifest_cache import ManifestCache
 from tests.support.content import image_manifest
@@ -65,7 +65,9 @@ class Replicas:
     def __init__(self) -> None:
         self.storage = WatchedStorage()
         pulling = CoreServices(storage=self.storage, memory=ManifestCache())
-        self.pulling = ManifestService(replace(pulling.manifest_parts, asks_ahead=True))
+        self.seconds = 0.0
+        self.targets = TargetMemory(lambda: self.seconds, entries_max=2)
+        self.pulling = ManifestService(replace(pulling.manifest_parts, targets=self.targets))
         self.other = CoreServices(storage=self.storage.inner)
 
     async def push(self, content: bytes) -> Digest:
@@ -88,11 +90,31 @@ async def replicas() -> Replicas:
     return replicas
 
 
-async def test_links_of_a_tag_and_its_last_target_are_read_at_once(replicas: Replicas) -> None:
+async def test_known_tag_costs_one_request(replicas: Replicas) -> None:
     digest = Digest.of(image_manifest(b"{}"))
     for _ in range(3):
         assert await replicas.pull() == digest
+        assert replicas.storage.count() == 1
+
+
+async def test_both_links_are_read_at_once_when_trust_has_ended(replicas: Replicas) -> None:
+    digest = Digest.of(image_manifest(b"{}"))
+    for _ in range(3):
+        replicas.seconds += TRUST_SECONDS
+        assert await replicas.pull() == digest
         assert (replicas.storage.count(), replicas.storage.most_running) == (2, 2)
+        assert await replicas.pull() == digest
+        assert replicas.storage.count() == 1
+
+
+async def test_trust_does_not_grow_with_pulls(replicas: Replicas) -> None:
+    """Pulls at half of the time would otherwise hide for ever that another program removed the link."""
+    await replicas.storage.inner.delete([layout.revision_link(NAME, Digest.of(image_manifest(b"{}")))])
+    replicas.seconds += TRUST_SECONDS / 2
+    await replicas.pull()
+    replicas.seconds += TRUST_SECONDS / 2
+    with pytest.raises(ManifestUnknownError):
+        await replicas.pull()
 
 
 async def test_links_are_read_one_after_the_other_in_a_folder(replicas: Replicas) -> None:
@@ -107,10 +129,10 @@ async def test_links_are_read_one_after_the_other_in_a_folder(replicas: Replicas
 async def test_tag_moved_by_another_replica_counts_at_once(replicas: Replicas) -> None:
     moved = await replicas.push(OTHER)
     assert await replicas.pull() == moved
-    # Both links, then the revision and the content of the new manifest.
-    assert replicas.storage.count() == 4
+    # The link of the tag, then the revision and the content of the new manifest.
+    assert replicas.storage.count() == 3
     assert await replicas.pull() == moved
-    assert replicas.storage.count() == 2
+    assert replicas.storage.count() == 1
 
 
 async def test_deletion_by_another_replica_counts_at_once(replicas: Replicas) -> None:
@@ -123,7 +145,8 @@ async def test_deletion_by_another_replica_counts_at_once(replicas: Replicas) ->
                 await replicas.pull()
 
 
-async def test_revision_whose_link_is_gone_is_not_served(replicas: Replicas) -> None:
+async def test_revision_whose_link_is_gone_is_not_served_when_trust_has_ended(replicas: Replicas) -> None:
+    replicas.seconds += TRUST_SECONDS
     await replicas.storage.inner.delete([layout.revision_link(NAME, Digest.of(image_manifest(b"{}")))])
     for _ in range(2):
         with pytest.raises(ManifestUnknownError):
@@ -144,6 +167,7 @@ async def test_tag_moved_during_the_request_is_served_with_its_new_manifest(repl
 
 async def test_manifest_pushed_again_during_the_request_is_served(replicas: Replicas) -> None:
     """The push writes both links after the link of the revision was looked for."""
+    replicas.seconds += TRUST_SECONDS
     digest = Digest.of(image_manifest(b"{}"))
     await replicas.other.manifests.delete(NAME, digest)
 
@@ -162,21 +186,23 @@ async def test_failure_of_either_link_is_the_answer(replicas: Replicas, key: str
     async def fail() -> None:
         raise StorageUnavailableError("down")
 
+    replicas.seconds += TRUST_SECONDS
+
     replicas.storage.before[key] = fail
     with pytest.raises(StorageUnavailableError, match="down"):
         await replicas.pull()
     assert await replicas.pull() == Digest.of(image_manifest(b"{}"))
 
 
-async def test_last_targets_are_bounded(replicas: Replicas, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(manifest_reading, "TARGETS_MAX", 1)
-    content = image_manifest(b"{}")
-    await replicas.other.manifests.put(NAME, content, media_types.OCI_MANIFEST, tags=[Tag("v2")])
-    await replicas.pulling.get(NAME, Tag("v2"))
+async def test_last_targets_are_bounded(replicas: Replicas) -> None:
+    content, others = image_manifest(b"{}"), [Tag("v2"), Tag("v3")]
+    await replicas.other.manifests.put(NAME, content, media_types.OCI_MANIFEST, tags=others)
+    for tag in others:
+        await replicas.pulling.get(NAME, tag)
     await replicas.pull()
-    assert replicas.storage.most_running == 1
+    assert replicas.storage.count() == 2
     await replicas.pull()
-    assert replicas.storage.most_running == 2
+    assert replicas.storage.count() == 1
 
 
 async def test_digest_resolves_to_itself():
