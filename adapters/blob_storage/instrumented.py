@@ -103,10 +103,10 @@ class _ObservedBlock(AbstractAsyncContextManager[T]):
 
 
 def _stream(
-    method: Callable[Concatenate[Any, P], AsyncIterator[T]],
+    method: Callable[Concatenate[Any, P], AsyncIterator[T]], operation: str = ""
 ) -> Callable[Concatenate[_Observed, P], AsyncIterator[T]]:
     """Return the observed form of a method that yields items; the time between the items does not count."""
-    name = method.__name__
+    name, operation = method.__name__, operation or method.__name__
 
     async def observed(self: _Observed, /, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[T]:
         items: AsyncIterator[T] = getattr(self.inner, name)(*args, **kwargs)
@@ -126,7 +126,7 @@ def _stream(
                     seconds += self.clock() - began
                 yield item
         finally:
-            self.report(name, args, seconds, failure)
+            self.report(operation, args, seconds, failure)
             if isinstance(items, AsyncGenerator):
                 # A caller that stops early closes only this generator, so close the inner one here.
                 await items.aclose()
@@ -217,7 +217,7 @@ class InstrumentedBlobStorage(StagingStorage):
     open_writer = _block(StagingStorage.open_writer, _InstrumentedWriter)
     staged_size = _call(StagingStorage.staged_size)
     stat = _call(StagingStorage.stat)
-    list_children = _stream(StagingStorage.list_children)
+    list_child_pages = _stream(StagingStorage.list_child_pages, "list_children")
     list_marked = _stream(StagingStorage.list_marked)
     walk = _stream(StagingStorage.walk)
     walk_within = _stream(StagingStorage.walk_within)

@@ -15,6 +15,7 @@ from typing import Final
 from typing_extensions import override
 
 from adapters.blob_storage.keys import require_key, require_prefix
+from core.concurrency import slices
 from core.errors import (
     ObjectBusyError,
     ObjectNotFoundError,
@@ -23,6 +24,7 @@ from core.errors import (
     StorageUnavailableError,
 )
 from core.ports.blob_storage import (
+    KEYS_PER_REQUEST,
     SMALL_OBJECT_BYTES_MAX,
     BlobReader,
     ObjectStat,
@@ -121,10 +123,10 @@ class InMemoryBlobStorage(StagingStorage):
         return self._object(key).stat
 
     @override
-    async def list_children(self, prefix: str, *, after: str = "") -> AsyncIterator[str]:
-        for name in sorted(set(self._children(require_prefix(prefix)))):
-            if name > after:
-                yield name
+    async def list_child_pages(self, prefix: str, *, after: str = "") -> AsyncIterator[Sequence[str]]:
+        names = sorted(name for name in set(self._children(require_prefix(prefix))) if name > after)
+        for page in slices(names, KEYS_PER_REQUEST):
+            yield page
 
     @override
     async def list_marked(

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import BinaryIO, Final
 
+from core.concurrency import closing
 from core.content_source import FillPipe, Offload
 from core.model.freshness import Freshness
 from core.ports.resource import Resource
@@ -161,11 +162,20 @@ class BlobStorage(Resource):
         """
 
     @abstractmethod
-    def list_children(self, prefix: str, *, after: str = "") -> AsyncIterator[str]:
-        """Yield the names directly below `prefix`, of objects and prefixes alike, ascending by code point.
+    def list_child_pages(self, prefix: str, *, after: str = "") -> AsyncIterator[Sequence[str]]:
+        """Yield the names directly below `prefix`, of objects and prefixes alike, in pages of any length.
 
-        Only names greater than `after`. Empty for a missing prefix. One request per 1,000 names on object stores.
+        Only names greater than `after`, each once, ascending by code point within a page and from page to page. Nothing
+        for a missing prefix. About one request per 1,000 names on object stores, made when a page is asked for. The
+        caller must not change a page.
         """
+
+    async def list_children(self, prefix: str, *, after: str = "") -> AsyncIterator[str]:
+        """Yield the names of `list_child_pages` one by one."""
+        async with closing(self.list_child_pages(prefix, after=after)) as pages:
+            async for names in pages:
+                for name in names:
+                    yield name
 
     @abstractmethod
     def list_marked(self, prefix: str, mark: str, *, after: str = "", passing_over: str = "") -> AsyncIterator[str]:

@@ -135,15 +135,8 @@ class CachedTags(TagService):
         self, name: RepositoryName, last: str, limit: int | None, section: _Section
     ) -> Sequence[Tag]:
         """Return the stored tags for a page, none of them beyond the tags of the upstream that are known."""
-        found: list[Tag] = []
-        async with closing(self._tags.names(name, after=last)) as names:
-            async for tag in names:
-                if len(found) == (self._section_max if limit is None else limit + 1):
-                    break
-                if not section.is_complete and tag > section.tags[-1]:
-                    break
-                found.append(tag)
-        return found
+        found = await self._tags.listed(name, after=last, limit=self._section_max if limit is None else limit + 1)
+        return found if section.is_complete else found[: bisect_right(found, section.tags[-1])]
 
     async def _section(self, origin: Origin, name: RepositoryName, last: str, limit: int | None) -> _Section:
         """Return the upstream's tags from which a page can be taken."""

@@ -58,7 +58,7 @@ class ImmutableImages:
             )
 
     async def _tag_needing(self, name: RepositoryName, digest: Digest) -> Tag | None:
-        tags = [tag async for tag in self._tags.names(name) if self._is_immutable(name, tag)]
+        tags = [tag for tag in await self._tags.listed(name) if self._is_immutable(name, tag)]
 
         async def resolve(tag: Tag) -> Digest | None:
             return await self._tags.resolve(name, tag)

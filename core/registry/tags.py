@@ -1,5 +1,7 @@
 """The list of a repository's tags."""
 
+import sys
+
 from core.model.names import RepositoryName, Tag
 from core.model.pagination import Page
 from core.ports.blob_storage import BlobStorage
@@ -42,12 +44,8 @@ class TagService:
         if n == 0:
             await require_repository(self._storage, name)
             return Page(items=[])
-        limit = None if n is None else min(n, self._page_size_max)
-        tags: list[Tag] = []
-        async for tag in self._tags.names(name, after=last):
-            if len(tags) == limit:
-                return Page(items=tags, has_more=True)
-            tags.append(tag)
+        limit = sys.maxsize if n is None else min(n, self._page_size_max)
+        tags = await self._tags.listed(name, after=last, limit=limit + 1)
         if not tags:
             await require_repository(self._storage, name)
-        return Page(items=tags)
+        return Page(items=tags[:limit], has_more=len(tags) > limit)

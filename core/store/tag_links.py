@@ -1,21 +1,25 @@
 """Tags in storage: `current/link`, which makes a tag exist, and `index/…`, its history."""
 
 import hashlib
-from collections.abc import AsyncIterator, Iterable, Sequence
+import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
+from typing import Final
 
 from core.concurrency import closing, map_bounded
 from core.errors import TagInvalidError
 from core.model.digest import Digest
-from core.model.names import RepositoryName, Tag, just_before
+from core.model.names import RepositoryName, Tag, just_before, tags_among
 from core.ports.blob_storage import BlobStorage, ObjectStat
 from core.store import layout
 from core.store.link_keys import digests_in
 from core.store.links import Links, RemovedLink, link_object
 from core.store.objects import find
 
+_CHECKED_AT_ONCE: Final = 1_000
+"""Pages of a folder may be long, and clients may want few of the names."""
 _as_tag = lru_cache(maxsize=16_384)(Tag)
 """Validation of names dominates the cost of listing thousands of tags, and the same lists are requested repeatedly."""
 
@@ -80,14 +84,23 @@ class TagLinks:
         if tags:
             await self._storage.delete_tree(*(layout.tag(name, tag) for tag in tags))
 
-    async def names(self, name: RepositoryName, *, after: str = "") -> AsyncIterator[Tag]:
-        """Yield the tags greater than `after`, ascending by code point. One request per 1,000 on object stores."""
-        async for child in self._storage.list_children(layout.tags(name), after=after):
-            try:
-                yield _as_tag(child)
-            except TagInvalidError:
-                # Not written by a registry: a temporary file, or a file added by hand.
-                continue
+    async def listed(self, name: RepositoryName, *, after: str = "", limit: int = sys.maxsize) -> list[Tag]:
+        """Return the first `limit` tags greater than `after`, ascending by code point.
+
+        One request per 1,000 on object stores.
+        """
+        tags: list[Tag] = []
+        async with closing(self._storage.list_child_pages(layout.tags(name), after=after)) as pages:
+            async for children in pages:
+                position = 0
+                while position < len(children):
+                    some = children[position : position + min(limit - len(tags), _CHECKED_AT_ONCE)]
+                    # Other names were not written by a registry: a temporary file, or a file added by hand.
+                    tags += tags_among(some)
+                    position += len(some)
+                    if len(tags) == limit:
+                        return tags
+        return tags
 
     async def targets(self, name: RepositoryName, held: Iterable[Digest]) -> dict[Tag, TagTarget]:
         """Return every tag of a repository with its target, including tags that have only history.
@@ -145,7 +158,7 @@ class TagLinks:
         one request instead of 52.
         """
         if not self._storage.tells_md5:
-            return await self._resolving_to(digest, [tag async for tag in self.names(name)], name)
+            return await self._resolving_to(digest, await self.listed(name), name)
         wanted = link_md5(digest)
         certain: list[Tag] = []
         to_read: list[Tag] = []

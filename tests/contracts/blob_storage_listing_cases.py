@@ -225,6 +225,8 @@ class ListingCases:
         await mark(storage, "/p", *names)
         assert await collect(storage.list_children("/p")) == names
         assert await collect(storage.list_children("/p", after=names[-3])) == names[-2:]
+        pages = await collect(storage.list_child_pages("/p", after=names[0]))
+        assert [name for page in pages for name in page] == names[1:]
         assert await collect(storage.list_marked("/p", "_")) == names
         assert await collect(storage.list_marked("/p", "_", after=names[-3])) == names[-2:]
         keys = sorted([key async for key, _ in storage.walk("/p")])

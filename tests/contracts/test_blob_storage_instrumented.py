@@ -99,8 +99,8 @@ class TestInstrumentedBlobStorage(BlobStorageContract):
         await collect(storage.walk("/p"))
         async with aclosing(storage.list_marked("/p", "_")) as marked:
             assert await anext(marked) == "a"
-        # Two items and the end, one second each; the last listing was left after its first item.
-        assert observed == [("list_children", 3, None), ("walk", 3, None), ("list_marked", 1, None)]
+        # Each page or object, and the end, one second each; the last listing was left after its first path.
+        assert observed == [("list_children", 2, None), ("walk", 3, None), ("list_marked", 1, None)]
 
     async def test_operations_are_logged_for_debugging(self, storage, caplog):
         with caplog.at_level(logging.DEBUG, logger="adapters.blob_storage.instrumented"):

@@ -76,7 +76,7 @@ async def filled(changes: Sequence[ScriptedChange]) -> AsyncIterator[tuple[Scrip
 
 async def tags_of(registry: ScriptedRegistry, name: str) -> dict[str, str]:
     links = registry.services.tag_links
-    tags = [tag async for tag in links.names(RepositoryName(name))]
+    tags = await links.listed(RepositoryName(name))
     return {tag: digest for tag in tags if (digest := await links.resolve(RepositoryName(name), Tag(tag))) is not None}
 
 

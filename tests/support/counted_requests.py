@@ -1,6 +1,6 @@
 """Blob storage that counts requests as an object store bills them: one per operation, and one per 1,000 listed keys."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
 from typing_extensions import override
@@ -47,12 +47,13 @@ class CountedStorage(FaultyBlobStorage):
             yield key, self._seen(stat)
 
     @override
-    async def list_children(self, prefix: str, *, after: str = "") -> AsyncIterator[str]:
+    async def list_child_pages(self, prefix: str, *, after: str = "") -> AsyncIterator[Sequence[str]]:
         number = 0
-        async for name in super().list_children(prefix, after=after):
-            number += 1
-            self._further += number > 1 and number % KEYS_PER_REQUEST == 1
-            yield name
+        async for names in super().list_child_pages(prefix, after=after):
+            for name in names:
+                number += 1
+                self._further += number > 1 and number % KEYS_PER_REQUEST == 1
+                yield [name]
 
     def _seen(self, stat: ObjectStat) -> ObjectStat:
         return stat if self._has_checksums else replace(stat, md5=None)

@@ -133,10 +133,11 @@ class FaultyBlobStorage(StagingStorage):
         return await self.carry_out("stat", key, lambda: self.inner.stat(key))
 
     @override
-    async def list_children(self, prefix: str, *, after: str = "") -> AsyncIterator[str]:
+    async def list_child_pages(self, prefix: str, *, after: str = "") -> AsyncIterator[Sequence[str]]:
         await self.begin("list_children", prefix)
+        # Pages of one name, so that a fault comes after any name.
         async for name in self.cut(self.inner.list_children(prefix, after=after)):
-            yield name
+            yield [name]
 
     @override
     async def list_marked(

@@ -185,10 +185,8 @@ class FilesystemBlobStorage(StagingStorage, Diagnosable):
         return _object_stat(_require_file(state, key))
 
     @override
-    async def list_children(self, prefix: str, *, after: str = "") -> AsyncIterator[str]:
-        path = self._prefix_path(prefix)
-        for name in await self._run(prefix, self._listings.names_after, path, after):
-            yield name
+    async def list_child_pages(self, prefix: str, *, after: str = "") -> AsyncIterator[Sequence[str]]:
+        yield await self._run(prefix, self._listings.names_after, self._prefix_path(prefix), after)
 
     @override
     def list_marked(self, prefix: str, mark: str, *, after: str = "", passing_over: str = "") -> AsyncIterator[str]:

@@ -10,8 +10,8 @@ from adapters.blob_storage.s3.ordering import NamesPage, in_string_order
 _SLASH: Final = "/"
 
 
-def children(client: StoreClient, below: str, after: str) -> AsyncGenerator[str, None]:
-    """Yield the names directly below a prefix (given with its slash), ascending, greater than `after`."""
+def children(client: StoreClient, below: str, after: str) -> AsyncGenerator[list[str], None]:
+    """Yield the names directly below a prefix (given with its slash) in pages, ascending, greater than `after`."""
     prefix = client.store_key(below)
 
     async def is_listed(name: str) -> bool:
@@ -20,8 +20,8 @@ def children(client: StoreClient, below: str, after: str) -> AsyncGenerator[str,
     return in_string_order(_children_pages(client, prefix, after), tail=_SLASH, after=after, probe=is_listed)
 
 
-def marked(client: StoreClient, below: str, mark: str, after: str) -> AsyncGenerator[str, None]:
-    """Yield the paths below a prefix that have a child beginning with `mark`, ascending, greater than `after`."""
+def marked(client: StoreClient, below: str, mark: str, after: str) -> AsyncGenerator[list[str], None]:
+    """Yield the paths below a prefix that have a child beginning with `mark`, in pages, as `children` does."""
     prefix = client.store_key(below)
 
     async def is_listed(path: str) -> bool:

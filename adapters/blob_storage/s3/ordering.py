@@ -47,8 +47,8 @@ class NamesPage:
 
 async def in_string_order(
     pages: AsyncGenerator[NamesPage, None], *, tail: str, after: str, probe: Probe
-) -> AsyncGenerator[str, None]:
-    """Yield all names greater than `after`, ascending by code point, each once.
+) -> AsyncGenerator[list[str], None]:
+    """Yield all names greater than `after` in pages, ascending by code point, each name once.
 
     Holds at most two pages. Calls `probe` only for names that two consecutive pages leave undecided.
 
@@ -73,7 +73,5 @@ async def in_string_order(
             ahead = {
                 name for name in page.beginnings(tail) if name in page.names or known.get(name) or answers.get(name)
             }
-            for name in sorted((page.names | ahead) - yielded):
-                if name > after:
-                    yield name
+            yield sorted(name for name in (page.names | ahead) - yielded if name > after)
             known = {name: name in ahead for name in page.beginnings(tail)}

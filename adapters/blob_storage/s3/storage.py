@@ -196,20 +196,20 @@ class S3BlobStorage(StagingStorage, Diagnosable):
         return ObjectStat(size=int(size), modified_at=entry["LastModified"], md5=md5)
 
     @override
-    async def list_children(self, prefix: str, *, after: str = "") -> AsyncIterator[str]:
-        async with aclosing(names.children(self.client, require_prefix(prefix), after)) as found:
-            async for name in found:
-                if is_key(f"/{name}"):
-                    yield name
+    async def list_child_pages(self, prefix: str, *, after: str = "") -> AsyncIterator[Sequence[str]]:
+        async with aclosing(names.children(self.client, require_prefix(prefix), after)) as pages:
+            async for page in pages:
+                yield [name for name in page if is_key(f"/{name}")]
 
     @override
     async def list_marked(
         self, prefix: str, mark: str, *, after: str = "", passing_over: str = ""
     ) -> AsyncIterator[str]:
-        async with aclosing(names.marked(self.client, require_prefix(prefix), mark, after)) as found:
-            async for path in found:
-                if is_key(f"/{path}"):
-                    yield path
+        async with aclosing(names.marked(self.client, require_prefix(prefix), mark, after)) as pages:
+            async for paths in pages:
+                for path in paths:
+                    if is_key(f"/{path}"):
+                        yield path
 
     @override
     async def walk(self, prefix: str) -> AsyncIterator[tuple[str, ObjectStat]]:

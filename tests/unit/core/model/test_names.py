@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from core.errors import DigestInvalidError, NameInvalidError, TagInvalidError
 from core.model.digest import Digest
-from core.model.names import RepositoryName, Tag, parse_reference
+from core.model.names import RepositoryName, Tag, parse_reference, tags_among
 
 
 @pytest.mark.parametrize("name", ["a", "a/b", "library/ubuntu", "a.b_c__d-e---f/0", "a" * 255, "/".join(["a"] * 128)])
@@ -47,6 +47,20 @@ def test_legal_tag_keeps_its_text(tag):
 def test_illegal_tag_is_refused(tag):
     with pytest.raises(TagInvalidError):
         Tag(tag)
+
+
+def is_tag(name):
+    try:
+        return Tag(name) == name
+    except TagInvalidError:
+        return False
+
+
+@given(st.lists(st.one_of(st.from_regex(r"[a-zA-Z0-9_./-]{0,3}", fullmatch=True), st.just("a" * 129), st.text())))
+def test_tags_among_names_are_those_that_are_tags_alone(names):
+    tags = tags_among(names)
+    assert tags == [name for name in names if is_tag(name)]
+    assert {type(tag) for tag in tags} <= {Tag}
 
 
 def test_reference_with_colon_is_a_digest():

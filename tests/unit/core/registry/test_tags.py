@@ -1,14 +1,20 @@
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
 import pytest
+from typing_extensions import override
 
+from adapters.blob_storage.memory import InMemoryBlobStorage
 from core.errors import NameUnknownError
 from core.model import media_types
 from core.model.digest import Digest
 from core.model.names import RepositoryName, Tag
 from core.registry.tags import TagService
 from core.store import layout
+from core.store.links import Links
+from core.store.tag_links import TagLinks
 from tests.support.content import image_manifest
+from tests.support.core_services import NOW
 
 NAME = RepositoryName("a/b")
 TAGS = ["1", "1-a", "1.2", "10", "A", "_", "a", "b"]
@@ -61,6 +67,27 @@ async def test_page_size_is_reduced_to_the_maximum(services):
     found = await tags.page(NAME, n=100, last="")
     assert (list(found.items), found.has_more) == (sorted(TAGS)[:3], True)
     assert len((await tags.page(NAME, n=None, last="")).items) == len(TAGS)
+
+
+async def test_names_that_are_no_tags_are_left_out_and_not_counted(services):
+    for name in (".hidden", "-x", "v1", "v1.tmp-but-a-tag", "w" * 129, "x", "y"):
+        await services.storage.write(f"{layout.tags(NAME)}/{name}/current/link", b"")
+    assert await page(services, 3) == (["v1", "v1.tmp-but-a-tag", "x"], True)
+    assert await page(services, 4) == (["v1", "v1.tmp-but-a-tag", "x", "y"], False)
+
+
+class OnePage(InMemoryBlobStorage):
+    """Fails if more than the first page of a listing is requested."""
+
+    @override
+    async def list_child_pages(self, prefix: str, *, after: str = "") -> AsyncIterator[Sequence[str]]:
+        yield [".hidden", "a", "b"]
+        raise AssertionError("a second page was requested")
+
+
+async def test_page_that_is_full_requests_no_more():
+    storage = OnePage(now=lambda: NOW)
+    assert await TagLinks(storage, Links(storage)).listed(NAME, limit=2) == ["a", "b"]
 
 
 @pytest.mark.parametrize("n", [None, 0, 1])

@@ -236,5 +236,5 @@ async def test_tags_stay_listed(machine):
     services = CoreServices(storage=machine.storage)
     await push_image(services, RepositoryName("a"), b"{}", tags=["v1"])
     await machine.process().look()
-    assert [tag async for tag in services.tag_links.names(RepositoryName("a"))] == [Tag("v1")]
+    assert await services.tag_links.listed(RepositoryName("a")) == [Tag("v1")]
     assert [path async for path in machine.storage.list_marked(layout.REPOSITORIES, layout.MARK)] == ["a"]

@@ -313,7 +313,7 @@ async def test_tag_without_manifest_is_removed_and_recorded(store: Store) -> Non
     await store.services.tag_links.point(NAME, Tag("ghost"), ABSENT)
     finding = only(await store.verifications.run(REPAIR), Kind.TAG_WITHOUT_MANIFEST)
     assert (finding.images, finding.outcome) == ((f"{NAME}:ghost",), Outcome.LOST)
-    assert Tag("ghost") not in [tag async for tag in store.services.tag_links.names(NAME)]
+    assert Tag("ghost") not in await store.services.tag_links.listed(NAME)
     [entry] = [entry async for entry in store.verifications.trash.entries()]
     [part] = [part async for part in store.verifications.trash.parts(entry.id)]
     assert {link.target for link in part.links} == {ABSENT}
@@ -396,9 +396,9 @@ async def test_folder_of_a_tag_without_a_link_is_found_and_removed(tmp_path) -> 
             (Kind.TAG_WITHOUT_TARGET, f"{NAME}:empty", Outcome.LOST),
             (Kind.TAG_WITHOUT_TARGET, f"{NAME}:half", Outcome.NEEDS_PUSH),
         ]
-        assert [tag async for tag in services.tag_links.names(NAME)] == ["half"]
+        assert await services.tag_links.listed(NAME) == ["half"]
         assert len(await verifications.run(REPAIR)) == 1
-        assert [tag async for tag in services.tag_links.names(NAME)] == []
+        assert await services.tag_links.listed(NAME) == []
 
 
 async def test_repository_whose_name_is_refused_is_found_and_its_data_is_no_orphan(store: Store) -> None:
