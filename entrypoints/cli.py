@@ -26,6 +26,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         with patterns_compiled_late():
             from entrypoints.command_line import run  # noqa: PLC0415
     finally:
+        if argv is None:
+            # The first scan would look at all that was imported. Frozen objects are never scanned.
+            gc.freeze()
         gc.enable()
     return run(sys.argv[1:], is_process=True) if argv is None else run(argv)
 

@@ -19,7 +19,6 @@ from adapters.catalog_index.local_file import LocalFileCatalogIndex
 from adapters.descriptor_cache.marks import SharedMarks
 from adapters.descriptor_cache.memory import DisabledDescriptorCache, HintCache, InMemoryDescriptorCache
 from adapters.descriptor_cache.shared import SharedDescriptorCache
-from adapters.hashing.resumable import hasher_factory
 from adapters.untouched_sessions import SharedUntouchedSessions
 from config.container.applications import Observers
 from config.container.authenticators import (
@@ -41,7 +40,7 @@ from config.container.storages import (
     s3_blob_storage,
     scs_blob_storage,
 )
-from config.container.surroundings import HashingThreads, new_id, utc_now
+from config.container.surroundings import HashingThreads, new_hasher, new_id, utc_now
 from config.policies import access_policy
 from config.settings import Settings
 from config.streams import UnblockedStream
@@ -173,5 +172,5 @@ class Adapters(DeclarativeContainer):
         local=outbox_storage,
         memory=outbox_storage,
     )
-    new_hasher = Singleton(hasher_factory)
+    new_hasher = Object(new_hasher)
     offload = Singleton(HashingThreads)

@@ -18,6 +18,8 @@ from core.retention.pulls import PullRecorder
 
 def event_endpoints(settings: NotificationSettings) -> tuple[EventEndpoint, ...]:
     """Return the endpoints that receive events; called again after a reload."""
+    if not settings.endpoints:
+        return ()
     from adapters.notifications.http_receiver import HttpEventReceiver  # noqa: PLC0415
 
     media_type = settings.events_version.media_type

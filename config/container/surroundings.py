@@ -9,7 +9,10 @@ import uuid
 from collections.abc import Callable as CallableType
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
+
+from core.model.digest import Hasher, HasherFactory
 
 
 def utc_now() -> datetime:
@@ -46,6 +49,18 @@ def owner_id() -> str:
 def duration(seconds: float) -> timedelta:
     """Return a number of seconds as a duration."""
     return timedelta(seconds=seconds)
+
+
+def new_hasher(algorithm: str, state: bytes | None) -> Hasher:
+    """Return a hasher. The first one loads the library of hashers, which a server that receives nothing never needs."""
+    return _hashers()(algorithm, state)
+
+
+@cache
+def _hashers() -> HasherFactory:
+    from adapters.hashing.resumable import hasher_factory  # noqa: PLC0415 - loads ctypes and libcrypto
+
+    return hasher_factory()
 
 
 class HashingThreads:

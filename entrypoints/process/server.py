@@ -28,7 +28,7 @@ from entrypoints.http.client_certificates import client_certificates
 from entrypoints.http.connection.accepting import raise_descriptor_limit
 from entrypoints.http.connection.listener import Listener, close_sockets, open_sockets
 from entrypoints.http.connection.plain import PlainRunner
-from entrypoints.http.connection.runner import create_runner
+from entrypoints.http.connection.runner import create_runner, runner_type
 from entrypoints.http.connection.tls import expiry_of, files_of
 from entrypoints.http.draining import InFlight
 from entrypoints.http.keys import IN_FLIGHT, RUNTIME_FLAGS
@@ -74,9 +74,10 @@ def serve(loaded: Loaded, parts: ServerParts, *, load: Callable[[], Loaded]) -> 
     watch.changed([*loaded.files, *(files_of(settings.http.tls) if settings.http.tls else ())])
     # Before the fork, so that an invalid file is reported once.
     context = first_context(settings)
-    asyncio.run(_check_credentials(parts.authenticator))
-    _check_audit_log(parts.audit_log)
+    _check(parts)
     warn_at_start(parts)
+    # Before the fork, so that the workers share its modules.
+    runner_type(settings.http)
     service = _service_manager()
     with ExitStack() as stack:
         try:
@@ -343,6 +344,11 @@ async def _check_credentials(authenticator: Authenticator) -> None:
             return
     except CredentialSourceError as error:
         raise ConfigError([str(error)]) from error
+
+
+def _check(parts: ServerParts) -> None:
+    asyncio.run(_check_credentials(parts.authenticator))
+    _check_audit_log(parts.audit_log)
 
 
 def _check_audit_log(audit_log: AuditLog) -> None:

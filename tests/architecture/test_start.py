@@ -33,12 +33,12 @@ def test_command_imports_no_other_command() -> None:
 
 
 LATE = [
-    "acme", "adapters.auth.htpasswd", "adapters.catalog_index.go_dsn", "adapters.image_layout.folder",
-    "adapters.upstream.http", "aioboto3", "aiobotocore", "aiohttp_socks", "aiomysql", "babel", "bcrypt", "botocore",
-    "config.container.pull_through", "core.collection.collector", "core.pull_through.manifests",
-    "core.transfer.image_copy", "core.usage.measuring", "core.verification.verifier", "cProfile", "cryptography",
-    "difflib", "importlib.metadata", "jinja2", "joserfc", "opentelemetry", "prometheus_client", "pstats", "redis",
-    "shtab",
+    "acme", "adapters.auth.htpasswd", "adapters.catalog_index.go_dsn", "adapters.hashing.resumable",
+    "adapters.image_layout.folder", "adapters.notifications.http_receiver", "adapters.upstream.http", "aioboto3",
+    "aiobotocore", "aiohttp_socks", "aiomysql", "babel", "bcrypt", "botocore", "config.container.pull_through",
+    "core.collection.collector", "core.pull_through.manifests", "core.transfer.image_copy", "core.usage.measuring",
+    "core.verification.verifier", "cProfile", "cryptography", "ctypes", "difflib", "importlib.metadata", "jinja2",
+    "joserfc", "opentelemetry", "prometheus_client", "pstats", "redis", "shtab",
 ]  # fmt: skip
 """Modules that a server imports only with a setting, a job or a request that needs them."""
 SERVE = """
@@ -65,25 +65,32 @@ sys.exit(code)
 """
 
 
-def test_server_on_a_folder_starts_without(tmp_path: Path) -> None:
-    """Each module takes time at the start, and memory in three processes."""
-    config = tmp_path / "config.yml"
-    storage = {"filesystem": {"rootdirectory": str(tmp_path / "storage")}}
-    # With one worker, the process that serves is also the one that prints.
-    http = {"addr": f"127.0.0.1:{free_port()}", "secret": SHARED_SECRET, "workers": 1}
+def serve(folder: Path, program: str, *, workers: int) -> dict[str, list[str]]:
+    """Run a program that serves a folder until it accepts connections; return its lines by their first word."""
+    config = folder / "config.yml"
+    storage = {"filesystem": {"rootdirectory": str(folder / "storage")}}
+    http = {"addr": f"127.0.0.1:{free_port()}", "secret": SHARED_SECRET, "workers": workers}
     config.write_text(json.dumps({"version": 0.1, "storage": storage, "http": http}))
-    command = [sys.executable, "-c", SERVE, "serve", str(config)]
-    environment = {**os.environ, "SSL_CERT_FILE": str(Authority(tmp_path).path), "SSL_CERT_DIR": str(tmp_path / "none")}
+    command = [sys.executable, "-c", program, "serve", str(config)]
+    environment = {**os.environ, "SSL_CERT_FILE": str(Authority(folder).path), "SSL_CERT_DIR": str(folder / "none")}
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as server:
         assert server.stdout is not None
-        lines = iter(server.stdout.readline, "")
-        # Logged once the server accepts connections.
-        assert any("listening on" in line for line in lines)
-        server.terminate()
-        answers = {words[0]: words[1:] for words in map(str.split, lines)}
+        lines = []
+        for line in server.stdout:
+            lines.append(line)
+            # Logged once the server accepts connections.
+            if "listening on" in line:
+                server.terminate()
     assert server.returncode == 0
+    return {words[0]: words[1:] for words in map(str.split, lines)}
+
+
+def test_server_on_a_folder_starts_without(tmp_path: Path) -> None:
+    """Each module takes time at the start, and memory in three processes."""
+    # With one worker, the process that serves is also the one that prints.
+    answers = serve(tmp_path, SERVE, workers=1)
     modules = set(answers["modules"])
     assert {"entrypoints.http.app", "adapters.blob_storage.filesystem.storage"} <= modules
     assert sorted(modules & set(LATE)) == []
@@ -92,3 +99,33 @@ def test_server_on_a_folder_starts_without(tmp_path: Path) -> None:
     assert answers["patterns"] == ["2", "0"]
     if sys.version_info < (3, 13):
         assert answers["comparison"] == [late_methods.__file__]
+
+
+SERVE_WITH_WORKERS = """
+import gc, os, sys
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        os.write(1, f"imported {name}\\n".encode())
+
+def count(phase, details):
+    if phase == "start" and os.getpid() == parent:
+        scans.append(len(gc.get_objects()))
+
+parent, scans = os.getpid(), []
+os.register_at_fork(after_in_child=lambda: sys.meta_path.insert(0, Finder()))
+gc.callbacks.append(count)
+from entrypoints.cli import main
+
+code = main()
+print("scanned", max(scans, default=0))
+sys.exit(code)
+"""
+
+
+def test_workers_share_all_modules_of_the_start(tmp_path: Path) -> None:
+    """A module that each worker imports takes its memory once for each of them."""
+    answers = serve(tmp_path, SERVE_WITH_WORKERS, workers=2)
+    assert "imported" not in answers
+    # The modules of the command line alone have twice as many objects: to look at them takes a fortieth of the start.
+    assert int(answers["scanned"][0]) < 30_000
