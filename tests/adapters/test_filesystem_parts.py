@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import sys
 import threading
 
 import pytest
@@ -51,6 +52,60 @@ async def test_cancelled_call_without_a_thread_never_starts(calls):
     await busy
     await calls.run(called.append, 2)
     assert called == [2]
+
+
+@pytest.fixture
+def frequent_switches():
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("frequent_switches")
+async def test_each_call_is_made_once_whenever_threads_become_idle():
+    calls = BlockingCalls(8)
+    calls.open()
+    made: list[tuple[int, int]] = []
+
+    async def client(number: int) -> None:
+        for turn in range(300):
+            await calls.run(made.append, (number, turn))
+
+    async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
+        for number in range(12):
+            tasks.create_task(client(number))
+    await calls.aclose()
+    assert sorted(made) == [(number, turn) for number in range(12) for turn in range(300)]
+
+
+async def test_calls_that_wait_for_each_other_run_in_different_threads():
+    calls = BlockingCalls(4)
+    calls.open()
+    meeting = threading.Barrier(4, timeout=60)
+    for _ in range(100):
+        await asyncio.gather(*(calls.run(meeting.wait) for _ in range(4)))
+    await calls.aclose()
+
+
+async def test_closing_ends_idle_and_busy_threads():
+    before = set(threading.enumerate())
+    calls = BlockingCalls(3)
+    calls.open()
+    meeting = threading.Barrier(3, timeout=60)
+    await asyncio.gather(*(calls.run(meeting.wait) for _ in range(3)))
+    end = threading.Event()
+    busy = asyncio.create_task(calls.run(end.wait, 60))
+    await asyncio.sleep(0)
+    closing = asyncio.create_task(calls.aclose())
+    await asyncio.sleep(0.01)
+    assert not closing.done()
+    end.set()
+    async with asyncio.timeout(60):
+        await closing
+        assert await busy
+    left = set(threading.enumerate()) - before
+    assert not [thread.name for thread in left if thread.name.startswith("blob-storage")]
 
 
 async def test_error_of_call_reaches_caller(calls):

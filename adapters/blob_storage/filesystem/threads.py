@@ -1,7 +1,8 @@
 """Threads for calls that may block on a disk.
 
 This replaces `concurrent.futures`: its futures, and asyncio's wrappers around them, take up to three times the
-processor time of this implementation, and pushing an image of three layers needs ten hops to a thread.
+processor time of this implementation, and pushing an image of three layers needs ten hops to a thread. `queue` is not
+used either: each `get` of a `SimpleQueue` wakes another waiting thread, which finds nothing.
 """
 
 import asyncio
@@ -10,7 +11,6 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from queue import SimpleQueue
 from typing import Any, Final, ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -58,7 +58,12 @@ class BlockingCalls:
         self._threads_max = threads_max
         self._threads: list[threading.Thread] = []
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._queue: SimpleQueue[_Call | None] = SimpleQueue()
+        self._queue: deque[_Call] = deque()
+        self._idle: list[threading.Lock] = []
+        """The locks that idle threads wait for, those that became idle last at the end."""
+        self._is_rousing = False
+        """Whether a thread was woken and does not run yet. When it takes a call, it wakes the next one if needed."""
+        self._is_closing = False
         self._under_way = 0
         self._over: deque[_Call] = deque()
         self._is_waking = False
@@ -68,6 +73,7 @@ class BlockingCalls:
     def open(self) -> None:
         """Start accepting calls; threads start on demand."""
         self._loop = asyncio.get_running_loop()
+        self._is_closing = False
         self._waker = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._loop.add_reader(self._waker, self._deliver)
 
@@ -75,8 +81,9 @@ class BlockingCalls:
         """Wait for the calls that are running, and end the threads."""
         loop, self._loop = self._loop, None
         threads, self._threads = self._threads, []
-        for _ in threads:
-            self._queue.put(None)
+        self._is_closing = True
+        while self._idle:
+            self._idle.pop().release()
         for thread in threads:
             await asyncio.to_thread(thread.join)
         if loop is not None:
@@ -97,7 +104,8 @@ class BlockingCalls:
         self._under_way += 1
         if self._under_way > len(self._threads) < self._threads_max:
             self._start_thread()
-        self._queue.put(call)
+        self._queue.append(call)
+        self._rouse()
         try:
             await call.waiting
         except asyncio.CancelledError:
@@ -119,21 +127,53 @@ class BlockingCalls:
         self._threads.append(thread)
 
     def _work(self) -> None:
-        while (call := self._queue.get()) is not None:
-            if not call.claim():
-                continue
+        wake = threading.Lock()
+        wake.acquire()
+        while True:
+            if self._queue:
+                self._take_call()
+            elif self._is_closing:
+                return
+            else:
+                self._rest(wake)
+
+    def _rest(self, wake: threading.Lock) -> None:
+        self._idle.append(wake)
+        # What came before this thread counted as idle woke nobody.
+        if self._queue or self._is_closing:
+            with suppress(ValueError):
+                self._idle.remove(wake)
+                return
+        wake.acquire()
+        self._is_rousing = False
+
+    def _rouse(self) -> None:
+        """Wake a thread for a waiting call; called by the event loop and by threads, which may interrupt each other."""
+        while self._queue and self._idle and not self._is_rousing:
+            self._is_rousing = True
             try:
-                call.result = call.function(*call.arguments, **call.keywords)
-            except BaseException as error:  # noqa: BLE001 - `run` raises it in the caller
-                call.error = error
-            self._over.append(call)
-            # An idle thread must not keep the objects of its last call alive.
-            del call
-            # One wake-up serves all calls that end before the event loop runs. `_deliver` clears the flag before it
-            # reads the queue, so it misses no call.
-            if not self._is_waking:
-                self._is_waking = True
-                os.eventfd_write(self._waker, 1)
+                self._idle.pop().release()
+            except IndexError:
+                self._is_rousing = False
+
+    def _take_call(self) -> None:
+        try:
+            call = self._queue.popleft()
+        except IndexError:
+            return
+        self._rouse()
+        if not call.claim():
+            return
+        try:
+            call.result = call.function(*call.arguments, **call.keywords)
+        except BaseException as error:  # noqa: BLE001 - `run` raises it in the caller
+            call.error = error
+        self._over.append(call)
+        # One wake-up serves all calls that end before the event loop runs. `_deliver` clears the flag before it reads
+        # the queue, so it misses no call.
+        if not self._is_waking:
+            self._is_waking = True
+            os.eventfd_write(self._waker, 1)
 
     def _deliver(self) -> None:
         with suppress(BlockingIOError):
