@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+_BODYLESS = {"GET", "HEAD", "DELETE"}
 RECEIVE_BYTES = 256 * 1024
 """It stays in the processor's cache."""
 
@@ -55,10 +56,9 @@ class Connection:
         length = body.stat().st_size if isinstance(body, Path) else len(body)
         parts = urlsplit(target)
         path = f"{parts.path}?{parts.query}" if parts.query else parts.path
-        head = (
-            f"{method} {path} HTTP/1.1\r\nHost: {self._host}\r\nContent-Type: {content_type}\r\n"
-            f"Accept: {accept}\r\nContent-Length: {length}\r\n\r\n"
-        ).encode()
+        # As clients do, which describe no body in requests that have none.
+        described = f"Content-Type: {content_type}\r\nContent-Length: {length}\r\n" if method not in _BODYLESS else ""
+        head = f"{method} {path} HTTP/1.1\r\nHost: {self._host}\r\nAccept: {accept}\r\n{described}\r\n".encode()
         if isinstance(body, Path):
             self._socket.sendall(head)
             with body.open("rb") as file:
