@@ -12,8 +12,10 @@ from collections.abc import (
     Iterator,
     Sequence,
 )
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any, TypeVar
+
+from core.typing import override
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -113,14 +115,23 @@ async def stream(items: Iterable[T]) -> AsyncIterator[T]:
         yield item
 
 
-@asynccontextmanager
-async def closing(iterator: AsyncIterator[T]) -> AsyncIterator[AsyncIterator[T]]:
-    """Close an iterator at the end of the block, since an unfinished listing may hold a folder or a connection open."""
-    try:
-        yield iterator
-    finally:
-        if isinstance(iterator, AsyncGenerator):  # pragma: no branch - every adapter's listings are
-            await iterator.aclose()
+class closing(AbstractAsyncContextManager[AsyncIterator[T]]):  # noqa: N801 - as contextlib.aclosing
+    """Close an iterator at the end of the block, since an unfinished listing may hold a folder or a connection open.
+
+    A class: a generator would itself be closed by the end of an event loop, at the same time as the iterator.
+    """
+
+    def __init__(self, iterator: AsyncIterator[T]) -> None:
+        self._iterator = iterator
+
+    @override
+    async def __aenter__(self) -> AsyncIterator[T]:
+        return self._iterator
+
+    @override
+    async def __aexit__(self, *_: object) -> None:
+        if isinstance(self._iterator, AsyncGenerator):  # pragma: no branch - every adapter's listings are
+            await self._iterator.aclose()
 
 
 def slices(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
