@@ -213,6 +213,7 @@ class InstrumentedBlobStorage(StagingStorage):
     read = _call(StagingStorage.read)
     write = _call(StagingStorage.write)
     write_all = _call(StagingStorage.write_all)
+    write_then_remove = _call(StagingStorage.write_then_remove)
     open_reader = _block(StagingStorage.open_reader)
     open_writer = _block(StagingStorage.open_writer, _InstrumentedWriter)
     staged_size = _call(StagingStorage.staged_size)

@@ -13,6 +13,7 @@ ACTIONS: Final = {
     "read": "GetContent",
     "write": "PutContent",
     "write_all": "PutContents",
+    "write_then_remove": "PutThenDelete",
     "create": "CreateContent",
     "open_reader": "Reader",
     "open_writer": "Writer",

@@ -128,6 +128,21 @@ class BlobStorage(Resource):
         for key, content in objects:
             await self.write(key, content)
 
+    async def write_then_remove(
+        self, objects: SmallObjects, *, trees: Sequence[str] = (), keys: Sequence[str] = ()
+    ) -> None:
+        """Store small objects like `write_all`, then remove these trees, then these keys: records before their items.
+
+        Each step is durable before the next one begins. If this raises or the process is killed, the first steps are
+        done and the rest are not. Idempotent. The requests are those of `write_all`, `delete_tree` and `delete`; a
+        store that works in threads switches threads once for all of them.
+        """
+        await self.write_all(objects)
+        if trees:
+            await self.delete_tree(*trees)
+        if keys:
+            await self.delete(keys)
+
     @abstractmethod
     async def create(self, key: str, content: bytes) -> bool:
         """Store a small object only if the key does not exist; return whether it was stored. At most two requests.

@@ -238,8 +238,8 @@ class BlobService:
         target = await self._linked(name, digest)
         await self._immutable_images.require_unneeded(name, digest)
         link = RemovedLink(layout.layer_link(name, digest), target)
-        await self._trash.record(self._trash.new_entry(TrashKind.BLOB_LINK, repository=name, by=by.name), links=[link])
-        await self._links.delete(link.key)
+        entry = self._trash.new_entry(TrashKind.BLOB_LINK, repository=name, by=by.name)
+        await self._trash.record(entry, links=[link], keys=[link.key])
         try:
             # Check again: an immutable tag may have been pushed in between.
             await self._immutable_images.require_unneeded(name, digest)

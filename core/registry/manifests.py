@@ -179,8 +179,7 @@ class ManifestService:
             raise _kept(reference, current)
         removed = [RemovedLink(layout.tag_current_link(name, reference), current)] if current else leftovers or ()
         entry = self._trash.new_entry(TrashKind.TAG, repository=name, by=by)
-        await self._trash.record(entry, links=removed)
-        await self._tags.remove(name, [reference])
+        await self._trash.record(entry, links=removed, trees=[layout.tag(name, reference)])
         return {reference: current}
 
     async def delete_tags(
@@ -205,8 +204,7 @@ class ManifestService:
                 raise _kept(tag, digest)
         entry = self._trash.new_entry(TrashKind.TAG, repository=name, by=by, reason=reason)
         links = [RemovedLink(layout.tag_current_link(name, tag), digest) for tag, digest in tags.items()]
-        recorded = await self._trash.record(entry, links=links)
-        await self._tags.remove(name, list(tags))
+        recorded = await self._trash.record(entry, links=links, trees=[layout.tag(name, tag) for tag in tags])
         return entry.id if recorded else None
 
     async def _tags_to_move(self, name: RepositoryName, tags: Sequence[Tag], digest: Digest) -> Sequence[Tag]:
@@ -254,11 +252,13 @@ class ManifestService:
         await self._immutable_images.require_unneeded(name, digest)
         entry = self._trash.new_entry(TrashKind.MANIFEST, repository=name, by=by)
         tags = await self._deletable_tags(name, digest)
-        tag_links = [layout.tag_current_link(name, tag) for tag in tags]
-        part = await self._trash.record(entry, links=[RemovedLink(key, digest) for key in (*links, *tag_links)])
-        # Tags go first: a tag without its manifest would be listed but could not be pulled.
-        await self._tags.remove(name, tags)
-        await self._links.delete(link)
+        part = await self._trash.record(
+            entry,
+            links=[RemovedLink(key, digest) for key in (*links, *(layout.tag_current_link(name, tag) for tag in tags))],
+            # Tags go first: a tag without its manifest would be listed but could not be pulled.
+            trees=[layout.tag(name, tag) for tag in tags],
+            keys=[link],
+        )
         # Check again: a push may have pointed a tag at the manifest in between.
         try:
             late = await self._deletable_tags(name, digest)
@@ -269,8 +269,8 @@ class ManifestService:
             raise
         if late:
             late_links = [RemovedLink(layout.tag_current_link(name, tag), digest) for tag in late]
-            await self._trash.record(entry, links=late_links, first_part=part)
-            await self._tags.remove(name, late)
+            trees = [layout.tag(name, tag) for tag in late]
+            await self._trash.record(entry, links=late_links, first_part=part, trees=trees)
         await self._storage.delete(links[1:])
         return dict.fromkeys([*tags, *late], digest)
 

@@ -7,7 +7,7 @@ and distribution does not enter it.
 """
 
 import logging
-from collections.abc import AsyncIterator, Callable, Collection, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -123,19 +123,24 @@ class Trash:
         blobs: Iterable[Digest] = (),
         blob_bytes: int = 0,
         first_part: int = 0,
+        trees: Sequence[str] = (),
+        keys: Sequence[str] = (),
     ) -> int:
-        """Record items that are about to be removed; call before the removal. One storage request per 4,000 items.
+        """Record items, then remove these trees, then these keys. One storage request per 4,000 items, and the removal.
 
-        If `keep` is zero, the removal of links alone is not recorded and costs nothing.
+        A caller that removes the items by itself does so afterwards. If `keep` is zero, the removal of links alone is
+        not recorded, which costs nothing.
 
         Returns:
             The number of the next part, to add more items to the same entry.
         """
-        if not self.is_on and not _holds_data(entry.id):
-            return first_part
-        for part in split(entry, links, blobs, blob_bytes):
-            await self._storage.write(layout.trash_entry_part(entry.id, first_part), encode(part))
-            first_part += 1
+        objects: list[tuple[str, bytes]] = []
+        if self.is_on or _holds_data(entry.id):
+            for part in split(entry, links, blobs, blob_bytes):
+                await self._storage.write_all(objects)
+                objects = [(layout.trash_entry_part(entry.id, first_part), encode(part))]
+                first_part += 1
+        await self._storage.write_then_remove(objects, trees=trees, keys=keys)
         return first_part
 
     async def move_blob(self, digest: Digest, entry: TrashEntry) -> bool:

@@ -33,6 +33,15 @@ async def tag_and_untag(storage: FilesystemBlobStorage, worker: int) -> None:
             tell("untagged", name)
 
 
+async def record_and_remove(storage: FilesystemBlobStorage) -> None:
+    for number in itertools.count():
+        tree, link = f"/removed/r{number}", f"/removed-links/r{number}/link"
+        await storage.write_all([(f"{tree}/current/link", b"tag"), (f"{tree}/index/link", b"index"), (link, b"link")])
+        tell("removing", f"r{number}")
+        await storage.write_then_remove([(f"/records/r{number}", b"record")], trees=[tree], keys=[link])
+        tell("removed", f"r{number}")
+
+
 async def replace(storage: FilesystemBlobStorage) -> None:
     for content in itertools.cycle(CONTENTS):
         await storage.write("/replaced", content)
@@ -64,6 +73,7 @@ async def main(root: str) -> None:
             tell("ready")
         for worker in range(3):
             tasks.create_task(tag_and_untag(storage, worker))
+        tasks.create_task(record_and_remove(storage))
         tasks.create_task(replace(storage))
         tasks.create_task(push(storage))
         tasks.create_task(upload_forever(storage))

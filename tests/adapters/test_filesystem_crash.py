@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from adapters.blob_storage.filesystem import FilesystemBlobStorage
+from core.store.objects import find
 from tests.support.streams import collect, read_stream
 
 ROUNDS = 14
@@ -53,6 +54,16 @@ async def require_whole(storage: FilesystemBlobStorage, answered: list[str]) -> 
             assert name not in listed
         if operation == "committed":
             assert (await storage.stat(f"/blobs/{name[:2]}/{name}/data")).size > 0
+        if operation == "removing":
+            await require_recorded(storage, name, is_answered=f"removed {name}" in answered)
+
+
+async def require_recorded(storage: FilesystemBlobStorage, name: str, *, is_answered: bool) -> None:
+    """The record comes before the removal of the tree, and that before the removal of the link."""
+    keys = (f"/records/{name}", f"/removed/{name}/current/link", f"/removed-links/{name}/link")
+    has_record, has_tree, has_link = [await find(storage, key) is not None for key in keys]
+    assert [has_record, not has_tree, not has_link] == sorted([has_record, not has_tree, not has_link], reverse=True)
+    assert not is_answered or not has_link
 
 
 async def require_resumable(storage: FilesystemBlobStorage, root: Path) -> None:
@@ -73,7 +84,7 @@ async def test_killed_process_leaves_a_sound_store(tmp_path):
             await require_resumable(storage, tmp_path)
         answered_before += answered
     # The rounds did something, of every kind.
-    assert {line.split()[0] for line in answered_before} >= {"tagged", "untagged", "committed", "replaced"}
+    assert {line.split()[0] for line in answered_before} >= {"tagged", "untagged", "committed", "replaced", "removed"}
     private = tmp_path / ".tmp"
     for path in private.iterdir():
         os.utime(path, (0, 0))

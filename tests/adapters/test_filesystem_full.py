@@ -62,9 +62,14 @@ async def test_deletion_can_write_on_a_full_disk(disk, caplog):
         with pytest.raises(StorageFullError, match="at /data/link"):
             await storage.write("/data/link", b"x" * 5000)
         assert await storage.create(f"{RESERVED}/lease", b"x" * 5000)
-        await storage.write(f"{RESERVED}/entry", b"x" * 5000)
+        await storage.write(f"{RESERVED}/entry/1", b"x" * 5000)
         await storage.move("/data/blob", f"{RESERVED}/trash/blob")
         await storage.delete([f"{RESERVED}/trash/blob"])
+        await storage.write_then_remove(
+            [(f"{RESERVED}/entry/2", b"x" * 5000)], trees=[f"{RESERVED}/trash"], keys=[f"{RESERVED}/lease"]
+        )
+        assert await storage.read(f"{RESERVED}/entry/2") == b"x" * 5000
+        assert await storage.staged_size(f"{RESERVED}/lease") == 0
         assert 0 < reserve_of(disk) < RESERVE_BYTES
     assert [record.getMessage() for record in caplog.records] == [
         "disk full: refusing uploads; deletions use the reserved space"

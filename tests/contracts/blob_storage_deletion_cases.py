@@ -57,6 +57,32 @@ class DeletionCases:
         missing = await storage.drop_unfinished("/missing", before=now, is_spared=lambda _key: False)
         assert list(missing) == []
 
+    async def test_records_are_stored_and_their_items_removed(self, storage):
+        for key in ("/t/a/link", "/t/a/index/link", "/t/ab/link", "/l/a/link", "/l/b/link"):
+            await storage.write(key, b"")
+        for _ in range(2):
+            await storage.write_then_remove(
+                [("/e/1", b"first"), ("/e/2", b"second")], trees=["/t/a", "/t/missing"], keys=["/l/a/link"]
+            )
+            assert await keys(storage) == ["/e/1", "/e/2", "/l/b/link", "/t/ab/link"]
+        assert [await storage.read(f"/e/{number}") for number in (1, 2)] == [b"first", b"second"]
+
+    async def test_record_or_removal_may_be_missing(self, storage):
+        await storage.write("/t/a/link", b"")
+        await storage.write_then_remove([])
+        await storage.write_then_remove([("/e/1", b"")])
+        assert await keys(storage) == ["/e/1", "/t/a/link"]
+        await storage.write_then_remove([], trees=["/t/a"])
+        await storage.write_then_remove([], keys=["/e/1"])
+        assert await keys(storage) == []
+
+    async def test_items_without_their_record_stay(self, storage):
+        await storage.write("/t/a/link", b"")
+        await storage.write("/l/a/link", b"")
+        with pytest.raises(ValueError, match="not a storage key"):
+            await storage.write_then_remove([("/../e", b"")], trees=["/t/a"], keys=["/l/a/link"])
+        assert await keys(storage) == ["/l/a/link", "/t/a/link"]
+
     async def test_delete_tree_removes_subtree_alone(self, storage):
         for key in ("/p/a/1", "/p/a/b/2", "/p/a/_x/3", "/p/ab/4", "/p/a-b/5", "/p/a.b", "/p/A/6", "/q/a/7"):
             await storage.write(key, b"")

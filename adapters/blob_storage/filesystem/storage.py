@@ -81,7 +81,7 @@ class FilesystemBlobStorage(StagingStorage, Diagnosable):
         self._reserved_for = tuple(reserved_for)
         tree = self._tree
         self._freeing: frozenset[Callable[..., object]] = frozenset(
-            {tree.unlink, tree.remove_trees, tree.remove_all, tree.prune}
+            {tree.unlink, tree.remove_trees, tree.remove_all, tree.prune, tree.write_then_remove}
         )
         """Operations that may use the reserve for any key: some file systems need space to free more."""
         self._reserve = Reserve(self._root, f"{self._root}/{PRIVATE}/{RESERVE}")
@@ -133,6 +133,15 @@ class FilesystemBlobStorage(StagingStorage, Diagnosable):
         if objects:
             files = [(self._path(key), content) for key, content in objects]
             await self._run(objects[0][0], self._tree.write_all, files)
+
+    @override
+    async def write_then_remove(
+        self, objects: SmallObjects, *, trees: Sequence[str] = (), keys: Sequence[str] = ()
+    ) -> None:
+        files = [(self._path(key), content) for key, content in objects]
+        tree_paths, paths = [self._prefix_path(prefix) for prefix in trees], [self._path(key) for key in keys]
+        for first in (*(key for key, _ in objects), *trees, *keys)[:1]:
+            await self._run(first, self._tree.write_then_remove, files, tree_paths, paths)
 
     @override
     async def create(self, key: str, content: bytes) -> bool:

@@ -76,6 +76,12 @@ class Tree:
                 self.write(*files[position])
             position += written or 1
 
+    def write_then_remove(self, files: Sequence[tuple[str, bytes]], trees: Sequence[str], paths: Sequence[str]) -> None:
+        """Do `write_all`, then `remove_trees`, then `unlink`."""
+        self.write_all(files)
+        self.remove_trees(trees)
+        self.unlink(paths)
+
     def create(self, path: str, content: bytes) -> bool:
         """Write `content` to `path` unless the path exists; return whether it was written.
 

@@ -231,14 +231,14 @@ async def test_manifest_of_unknown_type_keeps_its_digests(released):
 
 async def test_blob_needed_by_a_new_immutable_tag_is_linked_again(released):
     """The tag was pushed after the delete looked, and before it removed the link."""
-    content, delete = image_manifest(b"{}", [b"other"]), released.links.delete
+    content, delete = image_manifest(b"{}", [b"other"]), released.storage.delete
 
-    async def push_in_between(key):
-        released.links.delete = delete
+    async def push_in_between(keys):
+        released.storage.delete = delete
         await released.tag_links.point(NAME, Tag("v4"), Digest.of(content))
-        await delete(key)
+        await delete(keys)
 
-    released.links.delete = push_in_between
+    released.storage.delete = push_in_between
     with pytest.raises(DeniedError):
         await released.blobs.unlink(NAME, Digest.of(b"other"))
     assert await released.read_blob(NAME, Digest.of(b"other")) == b"other"

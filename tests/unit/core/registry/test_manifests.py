@@ -214,13 +214,13 @@ async def test_tag_pushed_while_its_manifest_is_deleted_is_removed(services, ima
     """The delete looks for tags again after the manifest is gone."""
     await services.manifests.put(NAME, image, OCI)
     digest = Digest.of(image)
-    delete = services.links.delete
+    delete = services.storage.delete
 
-    async def push_in_between(key):
+    async def push_in_between(keys):
         await services.tag_links.point(NAME, LATEST, digest)
-        await delete(key)
+        await delete(keys)
 
-    monkeypatch.setattr(services.links, "delete", push_in_between)
+    monkeypatch.setattr(services.storage, "delete", push_in_between)
     assert await services.manifests.delete(NAME, digest) == {LATEST: digest}
 
 
@@ -259,13 +259,13 @@ async def test_manifest_of_an_immutable_tag_pushed_during_the_delete_stays(monke
     content = image_manifest()
     digest = Digest.of(content)
     await services.manifests.put(NAME, content, OCI)
-    delete = services.links.delete
+    delete = services.storage.delete
 
-    async def push_in_between(key):
-        await delete(key)
+    async def push_in_between(keys):
+        await delete(keys)
         await services.tag_links.point(NAME, Tag("kept"), digest)
 
-    monkeypatch.setattr(services.links, "delete", push_in_between)
+    monkeypatch.setattr(services.storage, "delete", push_in_between)
     with pytest.raises(DeniedError):
         await services.manifests.delete(NAME, digest)
     assert (await services.manifests.get(NAME, Tag("kept"))).content == content
