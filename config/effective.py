@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Final
+from typing import Any
 
 from config.schema.base import SectionSchema, Sub, SubList
 from config.schema.collections import Anything, HeaderMap, UnusedKey
@@ -12,11 +12,8 @@ from config.schema.key import Key
 from config.schema.root import RootSchema
 from config.schema.scalars import WebUrl
 from config.settings.checks import shown_url
-from config.tree import Items, KeyPath, Node, Scalar, Section, dotted, hide_credentials
+from config.tree import DEFAULT_SOURCE, Items, KeyPath, Node, Scalar, Section, dotted, hide_credentials
 from core.model.secret import HIDDEN, Secret
-
-DEFAULT_SOURCE: Final = "default"
-"""The source of a value that is not configured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,6 @@ longer ones: `REGISTRY_STORAGE=s3` replaces the section, then `REGISTRY_STORAGE_
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any, Final
 
 from config.errors import ConfigError
@@ -18,33 +17,10 @@ from config.schema.collections import ListOf, is_index
 from config.schema.key import Key
 from config.schema.root import RootSchema
 from config.schema.scalars import Leaf, SecretText, Text
-from config.settings import StorageKind
 from config.spellings import widen_bare
 from config.tree import Items, KeyPath, Node, Scalar, Section, Source, dotted, printable
 from config.typos import nearest
-
-PREFIX: Final = "REGISTRY_"
-PATH_VARIABLE: Final = "REGISTRY_CONFIGURATION_PATH"
-_IGNORED: Final = frozenset({PATH_VARIABLE, "REGISTRY_VERSION"})
-_SEARCH_VARIABLES: Final = {
-    "SEARCH_BACKEND": ("CATALOG", "BACKEND"),
-    "SEARCH_BACKEND_MYSQL": ("CATALOG", "MYSQL", "DSN"),
-}
-"""The two variables of the registry that this one replaces; they take precedence over `REGISTRY_CATALOG_…`."""
-_FILE_SUFFIX: Final = "_FILE"
-
-
-class Side(StrEnum):
-    """The two configurations of a copy, whose variables are `REGISTRY_FROM_…` and `REGISTRY_TO_…`."""
-
-    FROM = "from"
-    TO = "to"
-
-    @property
-    def prefix(self) -> str:
-        """The prefix of the variables of this side."""
-        return f"{PREFIX}{self.upper()}_"
-
+from config.variables import FILE_SUFFIX, IGNORED, PREFIX, SEARCH_VARIABLES, variable_of
 
 _KUBERNETES: Final = re.compile(
     r"(?:.*_)?(?:SERVICE_HOST|SERVICE_PORT(?:_[A-Z0-9_]+)?|PORT(?:_[0-9]+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)?)"
@@ -68,60 +44,13 @@ def apply_environment(root: Section, environ: Mapping[str, str], *, read_file: C
     """
     overlay = _Overlay(root, environ, read_file)
     for name in sorted((name for name in environ if name.startswith(PREFIX)), key=_order):
-        if name not in _IGNORED:
+        if name not in IGNORED:
             overlay.apply(name, name.removeprefix(PREFIX).split("_"))
-    for name, components in _SEARCH_VARIABLES.items():
-        for spelling, path in ((name, components), (name + _FILE_SUFFIX, (*components, "FILE"))):
+    for name, components in SEARCH_VARIABLES.items():
+        for spelling, path in ((name, components), (name + FILE_SUFFIX, (*components, "FILE"))):
             if environ.get(spelling):
                 overlay.apply(spelling, path)
     return overlay.findings
-
-
-def variables_of_side(environ: Mapping[str, str], side: Side, *, with_plain: bool) -> dict[str, str]:
-    """Return the variables of one of two configurations, under the names for a single configuration.
-
-    Args:
-        environ: all variables.
-        side: the configuration to load.
-        with_plain: whether variables without a side apply to it; those of the side itself take precedence.
-    """
-    sides = tuple(each.prefix for each in Side)
-    plain = {name: value for name, value in environ.items() if not name.startswith(sides)} if with_plain else {}
-    own = {
-        PREFIX + name.removeprefix(side.prefix): value
-        for name, value in environ.items()
-        if name.startswith(side.prefix)
-    }
-    return plain | own
-
-
-def plain_variables(environ: Mapping[str, str]) -> list[str]:
-    """Return the names of the configuration variables that belong to neither side, sorted."""
-    sides = tuple(each.prefix for each in Side)
-    return sorted(
-        name
-        for name in environ
-        if (name.startswith(PREFIX) or name.removesuffix(_FILE_SUFFIX) in _SEARCH_VARIABLES)
-        and not name.startswith(sides)
-        and name not in _IGNORED
-    )
-
-
-def selects_storage(environ: Mapping[str, str]) -> bool:
-    """Whether variables select a storage driver: `REGISTRY_STORAGE`, or any key of a driver."""
-    section = variable_of(("storage",))
-    drivers = tuple(variable_of(("storage", kind)) for kind in StorageKind)
-    beginnings = tuple(f"{driver}_" for driver in drivers)
-    return any(
-        value and (name == section or name in drivers or name.startswith(beginnings)) for name, value in environ.items()
-    )
-
-
-def variable_of(path: KeyPath) -> str:
-    """Return the variable that sets a key."""
-    components = tuple(str(step).upper() for step in path)
-    own = next((name for name, target in _SEARCH_VARIABLES.items() if target == components), None)
-    return own or PREFIX + "_".join(components)
 
 
 def _order(name: str) -> list[tuple[int, int, str]]:
@@ -172,7 +101,7 @@ class _Overlay:
 
     def _from_file(self, name: str, key: Key[Any]) -> Node:
         source = Source(origin=name)
-        plain_name = name.removesuffix(_FILE_SUFFIX)
+        plain_name = name.removesuffix(FILE_SUFFIX)
         if self._environ.get(plain_name):
             raise ConfigError([f"{source}: {printable(plain_name)} is also set: keep one of the two"])
         try:
@@ -229,6 +158,6 @@ def _explain_unknown(name: str, findings: Findings) -> None:
         findings.notes.append(f"{printable(name)}: ignored; container platforms set it for a service")
         return
     known = (variable_of(each.path).removeprefix(PREFIX) for each in walk(RootSchema))
-    hint = nearest(name.removeprefix(PREFIX).removesuffix(_FILE_SUFFIX).upper(), known)
+    hint = nearest(name.removeprefix(PREFIX).removesuffix(FILE_SUFFIX).upper(), known)
     suggestion = f"; did you mean {PREFIX}{hint}?" if hint else ""
     findings.warnings.append(f"{printable(name)}: ignored, because it names no known key{suggestion}")

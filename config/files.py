@@ -1,9 +1,12 @@
 """Reading of a configuration's files: bounded, UTF-8, with messages that name the remedy."""
 
 from pathlib import Path
+from typing import Final
 
 from config.errors import ConfigError
 from config.tree import printable
+
+_SECRET_BYTES_MAX: Final = 64 * 1024
 
 
 def read_text_file(path: str, *, bytes_max: int) -> str:
@@ -27,3 +30,12 @@ def read_text_file(path: str, *, bytes_max: int) -> str:
     if len(content) > bytes_max:
         raise ConfigError([f"{shown}: is larger than {bytes_max} bytes"])
     return text
+
+
+def read_secret_file(path: str) -> str:
+    """Read a whole file with a secret.
+
+    Raises:
+        ConfigError: as for `read_text_file`.
+    """
+    return read_text_file(path, bytes_max=_SECRET_BYTES_MAX)

@@ -5,34 +5,17 @@ problems are reported at once.
 """
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Final
 
-from marshmallow import ValidationError
-
-from config.effective import DEFAULT_SOURCE, EffectiveValue, list_effective
-from config.environment import (
-    PATH_VARIABLE,
-    Side,
-    apply_environment,
-    plain_variables,
-    selects_storage,
-    variable_of,
-    variables_of_side,
-)
 from config.errors import ConfigError
-from config.files import read_text_file
-from config.schema.root import RootSchema
-from config.settings import Settings, StorageKind, find_idle_middlewares
-from config.spellings import find_unknown, respell, widen_bare
-from config.support import Severity, check_support
-from config.tracing import TracingSettings, read_tracing
-from config.tree import KeyPath, Scalar, Section, Source, dotted, find_node
-from config.yaml_tree import parse_document
+from config.files import read_secret_file
+from config.late_patterns import patterns_compiled_late
+from config.loaded import Loaded
+from config.variables import PATH_VARIABLE, Side, plain_variables, selects_storage, variables_of_side
 from core.model.secret import Secret
-from core.model.setting import MISSING_VALUE
 
 CLASSIC_PATHS: Final = ("/etc/docker/registry/config.yml", "/etc/distribution/config.yml")
 """The locations of the file in the images of earlier registries."""
@@ -44,40 +27,8 @@ PATH_UNSPECIFIED: Final = (
 )
 """The problem when there is nothing to read; it begins with distribution's words."""
 
-_VARIABLES: Final = "environment variables"
-"""The source of messages about a configuration without a file."""
-
 _FIRST_INHERITED: Final = 3
 """SD_LISTEN_FDS_START."""
-_FILE_BYTES_MAX: Final = 512 * 1024
-_SECRET_FILE_BYTES_MAX: Final = 64 * 1024
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Loaded:
-    """Validated settings, with messages about their sources. No message and no effective value contains a secret."""
-
-    settings: Settings
-    path: str | None
-    """The file; None if all values come from variables."""
-    warnings: tuple[str, ...]
-    """Messages to log at start: a setting has no effect, or not the intended one."""
-    notes: tuple[str, ...]
-    """Messages for the debug log."""
-    root: Section = field(repr=False)
-    """The file with the environment applied. May contain secrets."""
-    tracing: TracingSettings = field(default_factory=TracingSettings)
-    """Settings from the variables of OpenTelemetry."""
-
-    @property
-    def effective(self) -> Sequence[EffectiveValue]:
-        """Every key with its value and source."""
-        return tuple(list_effective(self.root, self.settings))
-
-    @property
-    def files(self) -> list[str]:
-        """The files to watch for changes of the configuration."""
-        return [] if self.path is None else [self.path]
 
 
 def find_path(argument: str | None, *, environ: Mapping[str, str] | None = None) -> str | None:
@@ -141,35 +92,11 @@ def load(path: str | None, *, environ: Mapping[str, str] | None = None) -> Loade
     Raises:
         ConfigError: the file cannot be read or a value is invalid; lists every problem found.
     """
-    environ = os.environ if environ is None else environ
-    root, warnings = _read(path)
-    widen_bare(root)
-    findings = apply_environment(root, environ, read_file=_read_secret_file)
-    notes = findings.notes + respell(root)
-    unknown = list(find_unknown(root))
-    unsupported = check_support(root)
-    problems = [
-        *findings.problems,
-        *(key.explain() for key in unknown if key.must_stop),
-        *unsupported[Severity.REFUSE],
-    ]
-    settings = _build(root, path or _VARIABLES, problems)
-    tracing, tracing_warnings = read_tracing(environ)
-    return Loaded(
-        settings=settings,
-        path=path,
-        warnings=(
-            *warnings,
-            *findings.warnings,
-            *(key.explain() for key in unknown),
-            *unsupported[Severity.WARN],
-            *(f"{path or _VARIABLES}: {message}" for message in _find_idle(settings)),
-            *tracing_warnings,
-        ),
-        notes=(*notes, *unsupported[Severity.NOTE]),
-        root=root,
-        tracing=tracing,
-    )
+    # Imported here, so that a server can leave these modules to another process.
+    with patterns_compiled_late():
+        from config.reading import read_configuration  # noqa: PLC0415
+
+    return read_configuration(path, os.environ if environ is None else environ)
 
 
 def load_side(path: str, side: Side, *, plain: Side | None, environ: Mapping[str, str] | None = None) -> Loaded:
@@ -217,7 +144,7 @@ def side_access(
     environ = os.environ if environ is None else environ
     username, password = environ.get(f"{side.prefix}USERNAME"), environ.get(f"{side.prefix}PASSWORD")
     if path := environ.get(f"{side.prefix}PASSWORD_FILE"):
-        password = _read_secret_file(path).rstrip("\r\n")
+        password = read_secret_file(path).rstrip("\r\n")
     home = Path(environ.get("HOME") or "/")
     state = Path(environ.get("XDG_STATE_HOME") or home / ".local" / "state") / "registry"
     if credentials_file is None and (username or password):
@@ -228,54 +155,3 @@ def side_access(
     return RemoteAccess(
         docker_config=credentials_file or (str(own) if own.is_file() else None), ca=ca, state_folder=state
     )
-
-
-def _read(path: str | None) -> tuple[Section, list[str]]:
-    """Return the tree of the file and warnings about it; without a file, the smallest tree."""
-    if path is not None:
-        return parse_document(read_text_file(path, bytes_max=_FILE_BYTES_MAX), origin=path)
-    version = Scalar(text="0.1", value=0.1, source=Source(origin=DEFAULT_SOURCE))
-    return Section(Source(origin=_VARIABLES), {"version": version}), []
-
-
-def _read_secret_file(path: str) -> str:
-    return read_text_file(path, bytes_max=_SECRET_FILE_BYTES_MAX)
-
-
-def _build(root: Section, path: str, problems: list[str]) -> Settings:
-    """Return settings from the tree; raise its problems together with the given ones, if there are any."""
-    try:
-        settings = cast("Settings", RootSchema().load(root))
-    except ValidationError as error:
-        invalid = [_locate(root, path, key, message) for key, message in _flatten(error.messages)]
-        raise ConfigError(dict.fromkeys([*problems, *invalid])) from None
-    if problems:
-        raise ConfigError(dict.fromkeys(problems))
-    return settings
-
-
-def _find_idle(settings: Settings) -> list[str]:
-    storage = settings.storage
-    return find_idle_middlewares(
-        settings.middleware, is_s3=storage.kind is StorageKind.S3, redirects=not storage.redirect_disabled
-    )
-
-
-def _flatten(messages: Any, key: KeyPath = ()) -> Iterator[tuple[KeyPath, str]]:
-    """Yield marshmallow's nested messages one by one, each with its key."""
-    if isinstance(messages, Mapping):
-        for name, inner in messages.items():
-            yield from _flatten(inner, key if name == "_schema" else (*key, name))
-    elif isinstance(messages, list):
-        for inner in messages:
-            yield from _flatten(inner, key)
-    else:
-        yield key, str(messages)
-
-
-def _locate(root: Section, path: str, key: KeyPath, message: str) -> str:
-    """Return one problem as one line: source, key, message, and a remedy for a missing value."""
-    node = next(found for length in range(len(key), -1, -1) if (found := find_node(root, key[:length])) is not None)
-    source = node.source if key else Source(origin=path, line=1)
-    remedy = f"; set it in the file or as {variable_of(key)}" if message.startswith(MISSING_VALUE) else ""
-    return f"{source}: `{dotted(key)}` {message}{remedy}"

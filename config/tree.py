@@ -11,6 +11,8 @@ from typing import Final, TypeAlias
 
 from typing_extensions import override
 
+DEFAULT_SOURCE: Final = "default"
+"""The source of a value that is not configured."""
 _SHOWN_CHARACTERS_MAX: Final = 80
 _USERINFO: Final = re.compile(r"//[^/?#\s]*@")
 

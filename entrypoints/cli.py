@@ -7,7 +7,6 @@ from pathlib import Path
 
 from entrypoints.own_packages import find_foreign
 from entrypoints.start.late_methods import compile_methods_late
-from entrypoints.start.late_patterns import patterns_compiled_late
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,8 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Scans for garbage during the import of all modules take a sixth of the start.
     gc.disable()
     try:
-        with patterns_compiled_late():
-            from entrypoints.command_line import run  # noqa: PLC0415
+        from entrypoints.command_line import run  # noqa: PLC0415
     finally:
         if argv is None:
             # The first scan would look at all that was imported. Frozen objects are never scanned.

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from core.model.versions import Version
+from core.typing import override
 
 _NUMBER: Final = r"(?:0|[1-9][0-9]{0,17})"
 _TAG: Final = re.compile(rf"v?({_NUMBER})(?:\.({_NUMBER}))?(?:\.({_NUMBER}))?(-[0-9a-zA-Z.-]+)?")
@@ -63,13 +64,27 @@ class VersionRange:
         ValueError: the text is not a range.
     """
 
-    __slots__ = ("_alternatives",)
+    __slots__ = ("_alternatives", "_text")
 
     def __init__(self, text: str) -> None:
+        self._text = text
         parts = text.split("||")
         if len(parts) > _ALTERNATIVES_MAX:
             raise ValueError(f"a range has at most {_ALTERNATIVES_MAX} alternatives")
         self._alternatives = [_alternative(part) for part in parts]
+
+    @override
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, VersionRange) and self._text == other._text
+
+    @override
+    def __hash__(self) -> int:
+        return hash((VersionRange, self._text))
+
+    @override
+    def __reduce__(self) -> tuple[type["VersionRange"], tuple[str]]:
+        # Conditions are functions, which cannot be sent to another process.
+        return VersionRange, (self._text,)
 
     def matches(self, tag: TaggedVersion) -> bool:
         """Whether a version is in the range."""

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
 
-from config.loader import Loaded, find_path, load
+from config.loaded import Loaded
+from config.loader import find_path, load
 from entrypoints.commands.parser import add_config_option
 
 

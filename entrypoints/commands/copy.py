@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Final
 
 from typing_extensions import override
 
-from config.environment import Side
 from config.errors import ConfigError
-from config.loader import Loaded, find_plain_variables, load_side
+from config.loaded import Loaded
+from config.loader import find_plain_variables, load_side
 from config.logging import configure_logging
+from config.variables import Side
 from core.errors import StorageError
 from core.model.globs import glob_problem
 from core.model.names import RepositoryName

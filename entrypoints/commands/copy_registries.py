@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Final
 
 from typing_extensions import override
 
-from config.environment import Side
 from config.errors import ConfigError
 from config.loader import RemoteAccess, side_access
 from config.logging import configure_logging
 from config.settings import LogSettings
+from config.variables import Side
 from core.errors import UnsupportedError, UpstreamAbsentError
 from core.model.globs import Globs
 from core.model.names import RepositoryName

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from config.errors import ConfigError
-from config.loader import Loaded, find_path, load
+from config.loaded import Loaded
+from config.loader import find_path, load
 from config.logging import configure_logging
 from core.diagnosis import Diagnosis, Verdict
 from core.errors import StorageError

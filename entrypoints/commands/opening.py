@@ -5,7 +5,8 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from config.loader import Loaded, find_path, load
+from config.loaded import Loaded
+from config.loader import find_path, load
 from config.logging import configure_logging
 from core.model.events import Actor
 from entrypoints.opening import opened

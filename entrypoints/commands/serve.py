@@ -3,36 +3,42 @@
 import gc
 import logging
 from argparse import Namespace
+from functools import partial
 from typing import Final
 
-from config.loader import Loaded, find_path, load
+from config.loaded import Loaded
+from config.loader import find_path, load
 from config.logging import configure_logging
 from entrypoints.commands.base import Command, add_file_argument
+from entrypoints.start.absent_packages import optional_packages_absent
 from entrypoints.start.late_certificates import certificates_read_late
+from entrypoints.start.loading_beside import LoadingBeside
 
 _logger = logging.getLogger(__name__)
 
 
 def _run(arguments: Namespace) -> int:
-    path = find_path(arguments.file)
-    loaded = load(path)
-    configure_logging(loaded.settings.log, waits=False)
-    _report(loaded)
+    read = partial(load, find_path(arguments.file))
     # Scans of all modules during their import take a quarter of the start. Frozen objects are never scanned, and their
     # memory stays shared with the workers.
     gc.disable()
     try:
+        loading = LoadingBeside(read)
         # Imported here, so that the other commands start without a web server and storage SDKs.
-        with certificates_read_late():
+        with optional_packages_absent():
             from config.container import build_server_parts, check_settings  # noqa: PLC0415
+        with certificates_read_late():
             from entrypoints.process.server import serve  # noqa: PLC0415
 
+        loaded = loading.result()
+        configure_logging(loaded.settings.log, waits=False)
+        _report(loaded)
         check_settings(loaded.settings)
         parts = build_server_parts(loaded.settings)
     finally:
         gc.freeze()
         gc.enable()
-    return serve(loaded, parts, load=lambda: load(path))
+    return serve(loaded, parts, load=read)
 
 
 def _report(loaded: Loaded) -> None:

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from config.loader import Loaded
+from config.loaded import Loaded
 from core.diagnosis import Diagnosis
 from entrypoints.doctor.client import PublicRegistry
 

@@ -13,7 +13,7 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from config.container import Observers, RegistryApplication, ServerApplication, make_observers, packages_can_trace
-from config.loader import Loaded
+from config.loaded import Loaded
 from config.settings import HttpNetwork, ReadinessSettings
 from core.collection.report import CollectionObserver, ignore
 from core.errors import StorageFullError

@@ -8,13 +8,16 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
-from config.effective import DEFAULT_SOURCE, EffectiveValue
 from config.errors import ConfigError
-from config.loader import Loaded
+from config.loaded import Loaded
 from config.settings import Settings
+from config.tree import DEFAULT_SOURCE
 from entrypoints.process.watch import FileWatch
+
+if TYPE_CHECKING:
+    from config.effective import EffectiveValue
 
 _logger = logging.getLogger(__name__)
 
@@ -165,11 +168,11 @@ class Reloader:
         return any(key == live or (live.endswith((".", "[")) and key.startswith(live)) for live in self.live_keys)
 
 
-def _by_key(loaded: Loaded) -> Mapping[str, EffectiveValue]:
+def _by_key(loaded: Loaded) -> "Mapping[str, EffectiveValue]":
     return {value.key: value for value in loaded.effective}
 
 
-def _differ(before: EffectiveValue | None, after: EffectiveValue | None) -> bool:
+def _differ(before: "EffectiveValue | None", after: "EffectiveValue | None") -> bool:
     if before is not None and after is not None:
         return before.shown != after.shown
     # A section was added or removed; its default values are not a change that the user made.

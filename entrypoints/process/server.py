@@ -15,7 +15,8 @@ from aiohttp import web
 
 from config.container import ServerApplication, ServerParts, build_server, event_endpoints, utc_now
 from config.errors import ConfigError
-from config.loader import Loaded, inherited_descriptors, service_environment
+from config.loaded import Loaded
+from config.loader import inherited_descriptors, service_environment
 from config.logging import configure_logging, flush_logs
 from config.settings import HttpSettings, Settings, StorageKind
 from core.errors import AuditUnavailableError, StorageError

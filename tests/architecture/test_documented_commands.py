@@ -8,11 +8,11 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from config.environment import PATH_VARIABLE, Side
 from config.loader import load
 from config.schema.base import resolve_in
 from config.schema.root import RootSchema
 from config.settings import StorageKind
+from config.variables import PATH_VARIABLE, Side
 from entrypoints.commands import NAMES
 from entrypoints.commands.program import make_parser
 from tests.support.document_blocks import SHELL, Block, blocks, commands, inline_code, name_of, pages, registry_words

@@ -36,29 +36,21 @@ LATE = [
     "acme", "adapters.auth.htpasswd", "adapters.catalog_index.go_dsn", "adapters.hashing.resumable",
     "adapters.image_layout.folder", "adapters.notifications.http_receiver", "adapters.upstream.http", "aioboto3",
     "aiobotocore", "aiohttp_socks", "aiomysql", "babel", "bcrypt", "botocore", "config.container.pull_through",
+    "config.effective", "config.reading", "config.schema",
     "core.collection.collector", "core.pull_through.manifests", "core.transfer.image_copy", "core.usage.measuring",
     "core.verification.verifier", "cProfile", "cryptography", "ctypes", "difflib", "importlib.metadata", "jinja2",
-    "joserfc", "opentelemetry", "prometheus_client", "pstats", "redis", "shtab",
+    "joserfc", "marshmallow", "opentelemetry", "prometheus_client", "pstats", "redis", "shtab", "werkzeug",
+    "yaml",
 ]  # fmt: skip
 """Modules that a server imports only with a setting, a job or a request that needs them."""
 SERVE = """
-import re, sys
-compiled, compile_at_once = [], re.compile
-
-def record(pattern, flags=0):
-    compiled.append(pattern)
-    return compile_at_once(pattern, flags)
-
-re.compile = record
+import sys
 from entrypoints.cli import main
 
 code = main(sys.argv[1:])
-seen = set(compiled)
-import ssl, aiohttp.connector, config.container as container, marshmallow
+import ssl, aiohttp.connector, config.container as container
 contexts = [each for each in vars(aiohttp.connector).values() if isinstance(each, ssl.SSLContext)]
 print("certificates", len(contexts), sum(len(each.get_ca_certs()) for each in contexts))
-patterns = [marshmallow.validate.Email.USER_REGEX, marshmallow.validate.Email.DOMAIN_REGEX]
-print("patterns", len(patterns), sum(each.pattern in seen for each in patterns))
 print("comparison", container.ServerParts.__eq__.__code__.co_filename)
 print("modules", *sys.modules)
 sys.exit(code)
@@ -94,9 +86,8 @@ def test_server_on_a_folder_starts_without(tmp_path: Path) -> None:
     modules = set(answers["modules"])
     assert {"entrypoints.http.app", "adapters.blob_storage.filesystem.storage"} <= modules
     assert sorted(modules & set(LATE)) == []
-    # aiohttp's contexts have not read the certificates of the system; unused patterns and methods are not compiled.
+    # aiohttp's contexts have not read the certificates of the system; unused methods are not compiled.
     assert answers["certificates"] == ["2", "0"]
-    assert answers["patterns"] == ["2", "0"]
     if sys.version_info < (3, 13):
         assert answers["comparison"] == [late_methods.__file__]
 
@@ -113,7 +104,13 @@ def count(phase, details):
         scans.append(len(gc.get_objects()))
 
 parent, scans = os.getpid(), []
-os.register_at_fork(after_in_child=lambda: sys.meta_path.insert(0, Finder()))
+
+def watch():
+    # The process that reads the configuration begins before the server is imported.
+    if "entrypoints.process.server" in sys.modules:
+        sys.meta_path.insert(0, Finder())
+
+os.register_at_fork(after_in_child=watch)
 gc.callbacks.append(count)
 from entrypoints.cli import main
 
@@ -129,3 +126,28 @@ def test_workers_share_all_modules_of_the_start(tmp_path: Path) -> None:
     assert "imported" not in answers
     # The modules of the command line alone have twice as many objects: to look at them takes a fortieth of the start.
     assert int(answers["scanned"][0]) < 30_000
+
+
+READ = """
+import re, sys
+compiled, compile_at_once = [], re.compile
+
+def record(pattern, flags=0):
+    compiled.append(pattern)
+    return compile_at_once(pattern, flags)
+
+re.compile = record
+from config.loader import load
+
+load(sys.argv[1], environ={})
+seen = set(compiled)
+from marshmallow.validate import Email
+
+sys.exit(Email.USER_REGEX.pattern in seen or Email.DOMAIN_REGEX.pattern in seen)
+"""
+
+
+def test_configuration_is_read_without_patterns_of_mail_addresses(tmp_path: Path) -> None:
+    config = tmp_path / "config.yml"
+    config.write_text("version: 0.1\nstorage: inmemory\n")
+    assert subprocess.run([sys.executable, "-c", READ, str(config)], check=False).returncode == 0

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from config.errors import ConfigError
-from config.loader import Loaded
+from config.loaded import Loaded
 
 LoadText = Callable[..., Loaded]
 

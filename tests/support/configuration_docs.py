@@ -10,7 +10,6 @@ from enum import Enum
 from itertools import dropwhile, groupby
 from typing import Any, Final
 
-from config.environment import variable_of
 from config.json_schema import render_schema
 from config.schema.base import KnownKey, SectionSchema, walk
 from config.schema.collections import Anything, HeaderMap, ListOf, TextMap, UnusedKey
@@ -20,6 +19,7 @@ from config.schema.scalars import Bool, Choice, Duration, Integer, SecretText, S
 from config.settings import Secret
 from config.support import UNSUPPORTED, Severity
 from config.tree import dotted
+from config.variables import variable_of
 from tests.support.tools import REPOSITORY_ROOT
 
 DOCUMENT: Final = REPOSITORY_ROOT / "docs" / "configuration.md"

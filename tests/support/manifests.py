@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from config.loader import Loaded, load
+from config.loaded import Loaded
+from config.loader import load
 from tests.support.deployments import of_kind
 
 SECRETS = {

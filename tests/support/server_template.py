@@ -129,9 +129,9 @@ def _import_the_product() -> None:
     gc.disable()
     # The modules that every server imports. Parts that settings choose are imported after the fork, as in a server.
     import entrypoints.cli  # noqa: PLC0415
+    from config.late_patterns import patterns_compiled_late  # noqa: PLC0415
     from entrypoints.start.late_certificates import certificates_read_late  # noqa: PLC0415
     from entrypoints.start.late_methods import compile_methods_late  # noqa: PLC0415
-    from entrypoints.start.late_patterns import patterns_compiled_late  # noqa: PLC0415
 
     compile_methods_late()
     with certificates_read_late(), patterns_compiled_late():

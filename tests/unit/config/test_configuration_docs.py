@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from config.environment import variable_of
+from config.variables import variable_of
 from tests.support import configuration_docs
 from tests.support.configuration_docs import expected_rows, with_tables, with_unsupported
 

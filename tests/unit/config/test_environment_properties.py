@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from config.environment import variable_of
 from config.errors import ConfigError
 from config.loader import load
 from config.schema.base import walk
 from config.schema.root import RootSchema
 from config.settings import Secret
+from config.variables import variable_of
 from tests.support.configuration import MINIMAL
 
 # Other tests run the same lines; measuring coverage here would double the time of this file.

@@ -1,5 +1,7 @@
 """Ranges of versions: which tags they contain, and malformed ranges."""
 
+import pickle
+
 import pytest
 
 from core.model.version_ranges import VersionRange, range_problem, version_of
@@ -61,3 +63,11 @@ def test_a_range_has_few_alternatives():
 @pytest.mark.parametrize("tag", ["", "latest", "24.04", "1.2.3.4", "1.2.3-01", "1" * 19, "v", "1."])
 def test_a_tag_without_a_version_has_none(tag):
     assert version_of(tag) is None
+
+
+def test_a_range_can_be_sent_to_another_process():
+    text_range = VersionRange(">=1.2 <2")
+    sent = pickle.loads(pickle.dumps(text_range))  # noqa: S301 - made here
+    assert sent == text_range
+    assert hash(sent) == hash(text_range)
+    assert sent != VersionRange(">=1.2 <3")

@@ -9,7 +9,7 @@ from tests.support.tools import REPOSITORY_ROOT
 
 PROGRAM = """
 import contextlib, json, re, sys
-from entrypoints.start.late_patterns import patterns_compiled_late
+from config.late_patterns import patterns_compiled_late
 
 compiled, compile_at_once = [], re.compile
 
