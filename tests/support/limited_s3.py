@@ -30,6 +30,8 @@ class LimitedS3(ThreadingHTTPServer):
     """
 
     daemon_threads = True
+    # With the default of 5, a burst of connections waits seconds until the kernel tries again.
+    request_queue_size = 128
 
     def __init__(
         self,
@@ -55,6 +57,8 @@ class LimitedS3(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    # The second packet of an answer would wait 40 ms for the acknowledgement of the first one.
+    disable_nagle_algorithm = True
     server: LimitedS3
 
     @override
