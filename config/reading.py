@@ -4,6 +4,7 @@ This module needs the schema, marshmallow and YAML. `config.loader` imports it w
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final, cast
 
 from marshmallow import ValidationError
@@ -24,6 +25,9 @@ from core.model.setting import MISSING_VALUE
 
 _VARIABLES: Final = "environment variables"
 """The source of messages about a configuration without a file."""
+
+_AUTHORITIES_VARIABLE: Final = "AWS_CA_BUNDLE"
+"""Where the AWS SDKs, and so distribution, find the certificates of private authorities."""
 
 _FILE_BYTES_MAX: Final = 512 * 1024
 
@@ -46,6 +50,8 @@ def read_configuration(path: str | None, environ: Mapping[str, str]) -> Loaded:
         *unsupported[Severity.REFUSE],
     ]
     settings = _build(root, path or _VARIABLES, problems)
+    authorities = environ.get(_AUTHORITIES_VARIABLE) or None
+    settings = replace(settings, storage=replace(settings.storage, authorities=authorities))
     tracing, tracing_warnings = read_tracing(environ)
     return Loaded(
         settings=settings,

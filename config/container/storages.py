@@ -2,13 +2,13 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from adapters.blob_storage.instrumented import InstrumentedBlobStorage
 from adapters.blob_storage.s3 import S3Options
 from adapters.blob_storage.s3.shared_use import SharedUse
-from adapters.blob_storage.scs import ScsOptions
 from adapters.metrics.storage import storage_observer
 from config.errors import ConfigError
 from config.settings import Secret, StorageKind, StorageSettings
@@ -18,41 +18,47 @@ from core.ports.staging import StagingStorage
 from core.ports.tracing import StorageObserver, Tracer
 
 if TYPE_CHECKING:
+    from adapters.blob_storage.s3.dialect import Dialect
     from adapters.catalog_index.go_dsn import MySqlAddress
 
-# The next four functions import large modules only when needed: the SDK of object stores takes longer to import than
-# everything else together, and 25 MB of memory. A server calls them before it forks, so that its workers share that.
+# The next functions import modules only when needed. A server calls them before it forks, so that its workers share the
+# memory of these.
 
 
-def s3_blob_storage(options: S3Options, uploads: SharedUse) -> StagingStorage:
+def s3_blob_storage(settings: StorageSettings, uploads: SharedUse) -> StagingStorage:
     """Return the S3 adapter."""
-    from adapters.blob_storage.s3.definitions import preload_definitions  # noqa: PLC0415
-    from adapters.blob_storage.s3.storage import S3BlobStorage  # noqa: PLC0415
+    from adapters.blob_storage.s3.dialect import S3  # noqa: PLC0415
 
-    preload_definitions()
-    return S3BlobStorage(options, shared=uploads)
+    return _s3_storage(replace(settings.s3, authorities=settings.authorities), S3, uploads)
 
 
 def preset_blob_storage(settings: StorageSettings, uploads: SharedUse) -> StagingStorage:
     """Return the S3 adapter for a store of another vendor, which lacks some of S3."""
-    from adapters.blob_storage.s3.definitions import preload_definitions  # noqa: PLC0415
     from adapters.blob_storage.s3.presets import dialects  # noqa: PLC0415
-    from adapters.blob_storage.s3.storage import S3BlobStorage  # noqa: PLC0415
 
     known = {StorageKind.GCS: dialects.GCS, StorageKind.OSS: dialects.OSS, StorageKind.SWIFT: dialects.SWIFT}
     bucket = settings.bucket
     if bucket is None:
         raise AssertionError(f"{settings.kind} has no bucket")
-    preload_definitions()
-    return S3BlobStorage(bucket, dialect=known[settings.kind], shared=uploads)
+    return _s3_storage(replace(bucket, authorities=settings.authorities), known[settings.kind], uploads)
 
 
-def scs_blob_storage(options: ScsOptions, uploads: SharedUse) -> StagingStorage:
+def _s3_storage(options: S3Options, dialect: "Dialect", uploads: SharedUse) -> StagingStorage:
+    from adapters.blob_storage.s3.storage import S3BlobStorage  # noqa: PLC0415
+    from adapters.blob_storage.s3.ways import preload  # noqa: PLC0415
+
+    preload(options, dialect)
+    return S3BlobStorage(options, dialect=dialect, shared=uploads)
+
+
+def scs_blob_storage(settings: StorageSettings, uploads: SharedUse) -> StagingStorage:
     """Return the SCS adapter."""
-    from adapters.blob_storage.s3.definitions import preload_definitions  # noqa: PLC0415
+    from adapters.blob_storage.s3.ways import preload  # noqa: PLC0415
+    from adapters.blob_storage.scs.dialect import SCS  # noqa: PLC0415
     from adapters.blob_storage.scs.storage import ScsBlobStorage  # noqa: PLC0415
 
-    preload_definitions()
+    options = replace(settings.scs, authorities=settings.authorities)
+    preload(options.as_s3(), SCS)
     return ScsBlobStorage(options, shared=uploads)
 
 

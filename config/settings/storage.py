@@ -134,6 +134,8 @@ class StorageSettings:
     """
 
     kind: StorageKind = StorageKind.INMEMORY
+    authorities: str | None = None
+    """File of certificates that an object store's is verified by (`AWS_CA_BUNDLE`)."""
     filesystem: FilesystemSettings = setting(
         "filesystem", "Images in a folder.", FilesystemSettings(), may_be_empty=True
     )

@@ -3,9 +3,9 @@
 from botocore.loaders import JSONFileLoader
 
 from adapters.blob_storage.s3.client import StoreClient
-from adapters.blob_storage.s3.definitions import preload_definitions
 from adapters.blob_storage.s3.dialect import S3
 from adapters.blob_storage.s3.options import S3Options
+from adapters.blob_storage.s3.sdk.definitions import preload_definitions
 
 
 async def test_client_reads_no_definition_after_a_preload(monkeypatch):

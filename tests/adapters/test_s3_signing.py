@@ -8,12 +8,14 @@ from botocore.auth import S3SigV4Auth, S3SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.credentials import Credentials
-from botocore.exceptions import NoCredentialsError
 
-from adapters.blob_storage.s3.direct import frozen
+from adapters.blob_storage.s3 import S3Options
+from adapters.blob_storage.s3.client import StoreClient
+from adapters.blob_storage.s3.dialect import S3
 from adapters.blob_storage.s3.presigning import LIFETIME_SECONDS, PresignedUrls
 from adapters.blob_storage.s3.signing import SigV4Signer, canonical_query
 from adapters.held_urls import HELD_MAX
+from core.errors import StorageUnavailableError
 
 REGION = "eu-west-1"
 STATIC = Credentials("AKIDEXAMPLE", "secret/+key")
@@ -107,18 +109,24 @@ def test_paths_are_escaped_as_botocore_escapes_them():
         assert SigV4Signer(REGION).escape(key) == quote(key, safe="/~")
 
 
-async def test_missing_credentials_are_refused():
-    with pytest.raises(NoCredentialsError):
-        await frozen(None)
+@pytest.mark.parametrize("endpoint", [None, "http://127.0.0.1:1"])
+async def test_missing_credentials_are_refused(monkeypatch, tmp_path, endpoint):
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    options = S3Options(bucket="images", region="us-east-1", region_endpoint=endpoint)
+    async with StoreClient.open(options, S3) as client:
+        for ask in (client.presign("/a"), client.call("head_object", key="/a")):
+            with pytest.raises(StorageUnavailableError, match=r"no credentials: set storage\.s3\.accesskey"):
+                await ask
 
 
 class Renewed:
-    """Credentials of the kind that botocore refreshes."""
+    """Credentials that change."""
 
     def __init__(self):
         self.current = STATIC
 
-    async def get_frozen_credentials(self):
+    async def __call__(self):
         return self.current
 
 

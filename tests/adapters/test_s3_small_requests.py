@@ -13,9 +13,11 @@ import pytest
 
 from adapters.blob_storage.s3 import RetryOptions, S3Options, connection
 from adapters.blob_storage.s3.answers import HEAD_BYTES_MAX, SmallAnswer, SmallRequest
+from adapters.blob_storage.s3.connection import StaleConnectionError
 from adapters.blob_storage.s3.connections import SmallConnections
+from adapters.blob_storage.s3.direct.http_pool import HttpPool
 from adapters.blob_storage.s3.errors import translate
-from adapters.blob_storage.s3.http_session import StoreHttpSession
+from adapters.blob_storage.s3.sdk.http_session import StoreHttpSession
 from adapters.blob_storage.s3.storage import S3BlobStorage
 from core.errors import ObjectTooLargeError, StorageUnavailableError
 from core.model.secret import Secret
@@ -210,6 +212,16 @@ async def test_request_on_a_connection_that_the_store_closed_is_sent_again(store
     assert store.connections == 3
 
 
+async def test_request_with_an_effect_of_its_own_is_not_sent_again(store: Store) -> None:
+    async with connected(store) as connections:
+        await ask(connections)
+        # The store gets the request, and closes the connection without an answer.
+        store.answers, store.closes = [b""], True
+        with pytest.raises(StaleConnectionError):
+            await connections.exchange(SmallRequest(GET, is_head=False, bytes_max=100, seconds=10.0, repeats=False))
+    assert len(store.requests) == 2
+
+
 async def test_first_request_of_a_connection_is_not_sent_again(store: Store) -> None:
     store.answers, store.closes = [b""], True
     async with connected(store) as connections:
@@ -332,10 +344,13 @@ async def test_closing_ends_requests_under_way(store: Store) -> None:
         await task
 
 
-def test_store_behind_a_proxy_has_no_connections_of_its_own() -> None:
-    session = StoreHttpSession(proxies={"http": "http://127.0.0.1:3128"})
-    assert session.small_connections("http://store/", 4, RetryOptions()) is None
-    assert session.small_connections("https://store/", 0, RetryOptions()) is None
+async def test_store_behind_a_proxy_has_no_connections_of_its_own() -> None:
+    proxies = {"http": "http://127.0.0.1:3128"}
+    pool = HttpPool(S3Options(), proxies)
+    for connections in (pool, StoreHttpSession(proxies=proxies)):
+        assert connections.small_connections("http://store/", 4, RetryOptions()) is None
+        assert connections.small_connections("https://store/", 0, RetryOptions()) is None
+    await pool.close()
 
 
 @pytest.fixture(scope="module")
@@ -364,8 +379,8 @@ async def test_object_is_read_up_to_a_limit_on_any_path(endpoint: str, changes: 
 
 
 @asynccontextmanager
-async def tls_in_front_of(url: str, authority: Authority) -> AsyncIterator[str]:
-    """Yield the URL of a TLS server that passes all bytes on."""
+async def tls_in_front_of(url: str, authority: Authority, *, address: str = "localhost") -> AsyncIterator[str]:
+    """Yield the URL of a TLS server that passes all bytes on, at an address of this machine."""
     pair = authority.issue("store")
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(pair.certificate, pair.key)
@@ -386,9 +401,9 @@ async def tls_in_front_of(url: str, authority: Authority) -> AsyncIterator[str]:
             tasks.create_task(copy(reader, inner_writer))
             tasks.create_task(copy(inner_reader, writer))
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    server = await asyncio.start_server(serve, address.replace("localhost", "127.0.0.1"), 0, ssl=context)
     try:
-        yield f"https://localhost:{server.sockets[0].getsockname()[1]}"
+        yield f"https://{address}:{server.sockets[0].getsockname()[1]}"
     finally:
         server.close()
         if served:
@@ -396,21 +411,40 @@ async def tls_in_front_of(url: str, authority: Authority) -> AsyncIterator[str]:
         await server.wait_closed()
 
 
+@pytest.mark.parametrize("v4_auth", [True, False])
 @pytest.mark.parametrize("skip_verify", [False, True])
 async def test_small_requests_use_the_tls_of_the_configuration(
-    endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, skip_verify: bool
+    endpoint: str, tmp_path: Path, *, skip_verify: bool, v4_auth: bool
 ) -> None:
     authority = Authority(tmp_path)
-    if not skip_verify:
-        monkeypatch.setenv("AWS_CA_BUNDLE", str(authority.path))
+    trusted = None if skip_verify else str(authority.path)
     async with (
         tls_in_front_of(endpoint, authority) as url,
-        S3BlobStorage(options(url, skip_verify=skip_verify)) as storage,
+        S3BlobStorage(options(url, skip_verify=skip_verify, authorities=trusted, v4_auth=v4_auth)) as storage,
     ):
         await storage.write("/a", b"content")
         assert await storage.read("/a") == b"content"
         assert (await storage.stat("/a")).size == 7
         await storage.delete(["/a"])
+
+
+@pytest.mark.parametrize("v4_auth", [True, False])
+@pytest.mark.parametrize("connections_max", [1, 8])
+async def test_certificate_of_another_host_is_refused(
+    endpoint: str, tmp_path: Path, *, connections_max: int, v4_auth: bool
+) -> None:
+    authority = Authority(tmp_path)
+    async with tls_in_front_of(endpoint, authority, address="127.0.0.2") as url:
+        changes = {"authorities": str(authority.path), "connections_max": connections_max, "v4_auth": v4_auth}
+        with pytest.raises(StorageUnavailableError, match="cannot establish TLS"):
+            async with S3BlobStorage(options(url, **changes)):
+                pytest.fail("it opened")
+
+
+async def test_missing_file_of_authorities_is_reported(tmp_path: Path) -> None:
+    with pytest.raises(StorageUnavailableError, match="FileNotFoundError"):
+        async with S3BlobStorage(options("https://127.0.0.1:1", authorities=str(tmp_path / "none"))):
+            pytest.fail("it opened")
 
 
 async def test_small_requests_verify_the_certificate(tmp_path: Path) -> None:

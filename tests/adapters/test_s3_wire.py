@@ -6,13 +6,19 @@ from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
-from botocore.exceptions import ClientError
 
 from adapters.blob_storage.s3 import RetryOptions, S3Options
 from adapters.blob_storage.s3.body import Body
 from adapters.blob_storage.s3.checksums import Crc32Support
 from adapters.blob_storage.s3.dialect import S3
-from adapters.blob_storage.s3.errors import RefusedError, is_transient, translate
+from adapters.blob_storage.s3.errors import (
+    AnswerError,
+    InvalidAnswerError,
+    NotSentError,
+    RefusedError,
+    is_transient,
+    translate,
+)
 from adapters.blob_storage.s3.moving import Mover
 from adapters.blob_storage.s3.options import MIB
 from adapters.blob_storage.s3.reader import open_body
@@ -111,7 +117,7 @@ async def test_failed_copy_leaves_no_upload(options):
 
 @pytest.mark.parametrize("v4_auth", [True, False])
 async def test_options_reach_the_store_by_both_signatures(options, endpoint, v4_auth):
-    """Requests of the second signature version go through botocore's client."""
+    """Those of the second signature version by botocore's client."""
     changes = {"session_token": Secret("hush-token"), "user_agent": "us/1", "encrypt": True, "key_id": "some-key"}
     with limited_s3(endpoint, frozenset()) as (url, proxy):
         more = {"storage_class": "STANDARD_IA", "object_acl": "private", "v4_auth": v4_auth}
@@ -154,8 +160,12 @@ async def test_both_signature_versions_are_supported(options, v4_auth):
     assert "hush" not in url
 
 
-async def test_redirect_url_is_signed_for_its_endpoint(options):
-    async with S3BlobStorage(options(redirect_endpoint="https://cdn.example:8443")) as storage:
+@pytest.mark.parametrize("found", [False, True])
+async def test_redirect_url_is_signed_for_its_endpoint(options, monkeypatch, found):
+    keys = {"access_key": None, "secret_key": None} if found else {}
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    async with S3BlobStorage(options(redirect_endpoint="https://cdn.example:8443", **keys)) as storage:
         url = urlsplit(await storage.redirect_url("/a/b", method="GET"))
         assert (url.scheme, url.netloc, url.path) == ("https", "cdn.example:8443", "/wire/a/b")
         assert "X-Amz-Expires=1200" in url.query
@@ -230,8 +240,7 @@ async def test_missing_bucket_is_reported_at_start(options):
 
 
 def refusal(code, status, **headers):
-    metadata = {"HTTPStatusCode": status, "HTTPHeaders": headers}
-    return ClientError({"Error": {"Code": code}, "ResponseMetadata": metadata}, "GetObject")
+    return AnswerError(code, status, headers)
 
 
 @pytest.mark.parametrize(
@@ -265,6 +274,9 @@ def test_errors_are_translated_to_the_port(error, kind, told):
         (refusal("NoSuchKey", 404), False),
         (aiohttp.ClientPayloadError(), True),
         (ConnectionResetError(), True),
+        (InvalidAnswerError("no XML"), True),
+        (NotSentError("NoCredentialsError"), False),
+        (ValueError(), False),
     ],
 )
 def test_transient_errors_are_recognized(error, expected):
@@ -279,9 +291,16 @@ async def test_malformed_endpoint_is_reported(options, changes):
             pytest.fail("it opened")
 
 
-async def test_malformed_bucket_name_is_reported(options):
-    with pytest.raises(StorageUnavailableError, match=r"ParamValidationError.*bucket"):
-        async with S3BlobStorage(options(bucket="no bucket/at all")):
+@pytest.mark.parametrize(("v4_auth", "code"), [(True, "InvalidBucketName"), (False, "ParamValidationError")])
+async def test_malformed_bucket_name_is_reported(options, v4_auth, code):
+    with pytest.raises(StorageUnavailableError, match=rf"{code}.*bucket"):
+        async with S3BlobStorage(options(bucket="no bucket/at all", v4_auth=v4_auth)):
+            pytest.fail("it opened")
+
+
+async def test_malformed_region_is_reported(options):
+    with pytest.raises(StorageUnavailableError, match=r"InvalidRegionError.*region"):
+        async with S3BlobStorage(options(region="eu west")):
             pytest.fail("it opened")
 
 

@@ -1,6 +1,7 @@
 """Contract tests of the S3 adapter: on versitygw, which stores objects as files, and on a limited store over moto."""
 
 from contextlib import AsyncExitStack
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,20 @@ HAS_VERSITYGW = is_installed("versitygw")
 """Whether the real server is there. Without it, `make check` runs the whole contract on moto."""
 PAGE_ENTRIES = 100
 """Page size of the limited store, which returns fewer entries than the 1,000 requested."""
+
+
+def options_for(url: str, **changes: Any) -> S3Options:
+    settings: dict[str, Any] = {
+        "bucket": BUCKET,
+        "access_key": "key",
+        "secret_key": Secret("secret"),
+        "region_endpoint": url,
+        "chunk_bytes": 5 * MIB,
+        "parts_in_flight": 2,
+        "multipart_copy_threshold_bytes": 5 * MIB,
+        "multipart_copy_chunk_bytes": 5 * MIB,
+    }
+    return S3Options(**(settings | changes))
 
 
 @pytest.fixture(scope="module")
@@ -61,17 +76,7 @@ class TestS3BlobStorage(BlobStorageContract):
 
     @pytest.fixture
     async def reopen(self, stack, server):
-        options = S3Options(
-            bucket=BUCKET,
-            access_key="key",
-            secret_key=Secret("secret"),
-            region_endpoint=server,
-            root_directory="/registry/",
-            chunk_bytes=5 * MIB,
-            parts_in_flight=2,
-            multipart_copy_threshold_bytes=5 * MIB,
-            multipart_copy_chunk_bytes=5 * MIB,
-        )
+        options = options_for(server, root_directory="/registry/")
 
         async def open_one() -> S3BlobStorage:
             return await stack.enter_async_context(S3BlobStorage(options))
@@ -94,6 +99,39 @@ class TestS3BlobStorage(BlobStorageContract):
         return put
 
 
+class TestS3BlobStorageWithFoundCredentials(TestS3BlobStorage):
+    """botocore finds the credentials and sends the first request; afterwards they sign the adapter's own requests."""
+
+    MANY = 110  # Other requests than the first differ from those of the class above by their signer only.
+
+    @pytest.fixture
+    async def reopen(self, stack, server, monkeypatch):
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+        options = options_for(server, access_key=None, secret_key=None, root_directory="/found/")
+
+        async def open_one() -> S3BlobStorage:
+            return await stack.enter_async_context(S3BlobStorage(options))
+
+        return open_one
+
+
+class TestS3BlobStorageBySdk(TestS3BlobStorage):
+    """All requests by botocore's client, because only botocore knows their signature."""
+
+    MANY = 110
+    LISTS_READABLE_ONLY = True
+
+    @pytest.fixture
+    async def reopen(self, stack, endpoint):
+        options = options_for(endpoint, v4_auth=False, root_directory="/sdk/")
+
+        async def open_one() -> S3BlobStorage:
+            return await stack.enter_async_context(S3BlobStorage(options))
+
+        return open_one
+
+
 class TestS3BlobStorageOnLimitedStore(BlobStorageContract):
     """Store without DeleteObjects, conditional writes, copies of parts and listings of uploads; with short pages."""
 
@@ -105,17 +143,7 @@ class TestS3BlobStorageOnLimitedStore(BlobStorageContract):
 
     @pytest.fixture
     async def reopen(self, limited):
-        options = S3Options(
-            bucket=BUCKET,
-            access_key="key",
-            secret_key=Secret("secret"),
-            region_endpoint=limited,
-            root_directory="/limited/",
-            chunk_bytes=5 * MIB,
-            parts_in_flight=2,
-            multipart_copy_threshold_bytes=5 * MIB,
-            multipart_copy_chunk_bytes=5 * MIB,
-        )
+        options = options_for(limited, root_directory="/limited/")
         async with AsyncExitStack() as stack:
 
             async def open_one() -> S3BlobStorage:

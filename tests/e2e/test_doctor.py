@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import pytest
 
 from entrypoints.exit_codes import ExitCode
+from tests.support import processes
 from tests.support.catalogs import wait_until
 from tests.support.certificates import Authority, Pair
 from tests.support.commands import run_registry
@@ -422,11 +423,29 @@ def test_object_store_passes_and_nothing_is_left(kind: str, tmp_path: Path) -> N
         assert RegistryClient(server.host).catalog() == []
 
 
-def test_region_that_the_store_does_not_have_is_named(tool: Callable[[str], str], tmp_path: Path) -> None:
-    """The SDK corrects the region in its own requests, so pushes work; the signed URLs of pulls keep the wrong one."""
+@pytest.mark.parametrize("found", [False, True])
+def test_region_that_the_store_does_not_have_is_corrected(
+    tool: Callable[[str], str], tmp_path: Path, *, found: bool
+) -> None:
+    """In requests and in the signed URLs of pulls, with keys of the settings and with those that the SDK finds."""
     (tmp_path / "gateway").mkdir()
     with versitygw_endpoint(tool("versitygw"), BUCKET, tmp_path / "gateway") as url:
         environment = {**s3_environment(url), "REGISTRY_STORAGE_S3_REGION": "eu-central-1"}
+        if found:
+            section = json.loads(environment["REGISTRY_STORAGE"])
+            keys = {name: section["s3"].pop(name) for name in ("accesskey", "secretkey")}
+            environment["REGISTRY_STORAGE"] = json.dumps(section)
+            environment |= {"AWS_ACCESS_KEY_ID": keys["accesskey"], "AWS_SECRET_ACCESS_KEY": keys["secretkey"]}
+        with RegistryServer(tmp_path / "ours", tmp_path / "unused", environment=environment) as server:
+            code, findings = examine(server.config_path, "--url", server.url, environment=server.environment)
+    assert (code, bad(findings)) == (ExitCode.OK, {})
+    assert findings["push: redirect to the store"]["verdict"] == "ok"
+
+
+def test_store_that_refuses_signed_urls_is_named(tmp_path: Path) -> None:
+    refusing = processes.Nginx(tmp_path / "nginx", "server {{ listen 127.0.0.1:{port}; return 403; }}")
+    with moto_endpoint(BUCKET) as url, refusing:
+        environment = {**s3_environment(url), "REGISTRY_STORAGE_S3_REDIRECTENDPOINT": refusing.url}
         with RegistryServer(tmp_path / "ours", tmp_path / "unused", environment=environment) as server:
             _, findings = examine(server.config_path, "--url", server.url, environment=server.environment)
     assert list(bad(findings)) == ["push: redirect to the store"]

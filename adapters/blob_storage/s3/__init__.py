@@ -3,8 +3,10 @@
 Modules:
 
     storage     the adapter; uses everything below
-      client    the connection pool: every request, its retries, redirects and errors (errors, http_session, body)
-        direct    the frequent requests, without botocore's client (signing)
+      client    every request, its retries, redirects and errors (errors, body)
+        ways      the choice between the two ways to send a request (requests)
+          direct    without botocore, for keys and an endpoint of the settings (signing, answers, connections)
+          sdk       by botocore, which finds credentials, endpoints and rare signatures
         presigning  presigned URLs, each used for many requests
       reader    objects as streams, resumed after broken connections
       writer    staged objects: when bytes are buffered, sent and stored (staging, uploading, multipart, session_memory)

@@ -38,6 +38,8 @@ class SmallRequest:
     """Maximum size of the content of a successful answer."""
     seconds: float
     """Maximum time until the answer is complete."""
+    repeats: bool = True
+    """Whether the request may be sent twice."""
 
 
 class AnswerReader:

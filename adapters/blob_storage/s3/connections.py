@@ -48,7 +48,7 @@ class SmallConnections:
         return not self._idle and len(self._open) + self._opening >= self._limit
 
     async def exchange(self, request: SmallRequest) -> SmallAnswer:
-        """Send a request that may be sent twice, and return the answer. Requires that `is_full` is False.
+        """Send a request, and return the answer. Requires that `is_full` is False.
 
         Raises:
             TimeoutError: the answer takes too long.
@@ -59,7 +59,9 @@ class SmallConnections:
                 # The last one used is the least likely to be closed by the store.
                 return await self._idle.pop().exchange(request)
             except StaleConnectionError:
-                pass
+                # The store may have got the request before it closed the connection.
+                if not request.repeats:
+                    raise
         return await (await self._connect()).exchange(request)
 
     async def _connect(self) -> StoreConnection:

@@ -1,9 +1,10 @@
 """Differences between stores that implement S3's REST API, so that one adapter serves them all."""
 
 import base64
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import quote
 
 from adapters.blob_storage.s3.signing import Signer, SigV4Signer
 
@@ -13,8 +14,8 @@ def md5_base64(digest: bytes) -> str:
     return base64.b64encode(digest).decode()
 
 
-def _leave(_request: Any) -> None:
-    """Leave a request as botocore built it."""
+def _copy_source(bucket: str, key: str) -> tuple[str, str]:
+    return "x-amz-copy-source", quote(f"{bucket}/{key}", safe="/~")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,14 +26,16 @@ class Dialect:
     """The driver's name in configuration and messages."""
     addressing: str | None = None
     """botocore's addressing style; None for the path with a custom endpoint, and for botocore's choice without one."""
-    signature_version: str | None = None
-    """The name of a signer that is registered with botocore, None for S3's own."""
-    signers: Mapping[str, Callable[[str], Signer]] = field(default_factory=lambda: {"s3v4": SigV4Signer})
-    """Creates the signer for a region, by botocore's signature version; any other version is left to botocore."""
-    prepare: Callable[[Any], None] = _leave
-    """Changes a botocore request in place before it is signed."""
-    unsent_headers: tuple[str, ...] = ()
-    """Headers that botocore adds after signing and that the store does not support."""
+    signer: Callable[[str], Signer] = SigV4Signer
+    """Creates the signer for a region."""
+    has_sdk: bool = True
+    """Whether botocore can sign for the store."""
+    signs_slash_of_bucket: bool = False
+    """Whether the URL of the bucket ends with a slash, which the signature contains."""
+    copy_source: Callable[[str, str], tuple[str, str]] = _copy_source
+    """Returns the name and the value of the header that names the source of a copy, by its bucket and key."""
+    checks_batch_md5: bool = True
+    """Whether DeleteObjects is sent with its `Content-MD5`."""
     part_md5: Callable[[bytes], str] = md5_base64
     """Encodes the `Content-MD5` of an uploaded part."""
     checks_object_md5: bool = True

@@ -1,20 +1,13 @@
-"""Errors of the store. This is the one place that translates SDK errors to `StorageError`s.
+"""Errors of the store. This is the one place that translates failures of requests to `StorageError`s.
 
 No message contains a secret: only the error code of the store's answer is used, which cannot contain one.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import aiohttp
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    ConnectionError,  # noqa: A004 - botocore's name for it
-    HTTPClientError,
-)
-from botocore.parsers import ResponseParserError
 
 from core.errors import (
     ObjectNotFoundError,
@@ -24,10 +17,46 @@ from core.errors import (
     StorageUnavailableError,
 )
 
-SDK_ERRORS: Final = (BotoCoreError, ClientError, ResponseParserError, aiohttp.ClientError, OSError)
+
+class RequestError(Exception):
+    """A request to the store failed; raised inside of this adapter only."""
+
+    def __init__(self, code: str, text: str = "") -> None:
+        super().__init__(text or code)
+        self.code = code
+        """The reason: the store's error code, or the name of an exception."""
+
+
+class NotSentError(RequestError):
+    """The request was not sent: credentials are missing, or the settings cannot work."""
+
+
+class NoAnswerError(RequestError):
+    """The store did not answer: it cannot be reached, or the connection broke."""
+
+
+class InvalidAnswerError(RequestError):
+    """The answer is not that of the request: its XML is malformed or incomplete, or it exceeds a limit."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(type(self).__name__, problem)
+
+
+class AnswerError(RequestError):
+    """The store answered with an error."""
+
+    def __init__(self, code: str, status: int, headers: Mapping[str, str], *, region: str = "") -> None:
+        super().__init__(code, f"{status} {code}")
+        self.status = status
+        self.headers = headers
+        """By name in lower case."""
+        self.region = region
+        """The region of the bucket, if the answer names it."""
+
+
+REQUEST_ERRORS: Final = (RequestError, aiohttp.ClientError, OSError)
 """All exceptions that a request to the store can raise."""
 
-_CONNECTION_ERRORS: Final = (HTTPClientError, ConnectionError, ResponseParserError, aiohttp.ClientError, OSError)
 TRANSIENT_CODES: Final = frozenset(
     {
         "BadDigest",
@@ -126,28 +155,25 @@ class Answer:
     @classmethod
     def of(cls, error: BaseException) -> "Answer":
         """Return the error code and status of `error`; an error without an answer has status 0."""
-        if not isinstance(error, ClientError):
-            return cls(type(error).__name__, 0)
-        response: dict[str, Any] = error.response
-        status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        return cls(str(response.get("Error", {}).get("Code", "") or status), status)
+        if isinstance(error, RequestError):
+            return cls(error.code, error.status if isinstance(error, AnswerError) else 0)
+        return cls(type(error).__name__, 0)
 
 
 def is_transient(error: BaseException, retry_codes: frozenset[str]) -> bool:
     """Whether the same request may succeed when it is sent again."""
-    if isinstance(error, ClientError):
-        answer = Answer.of(error)
-        return answer.code in TRANSIENT_CODES | retry_codes or answer.status in _TRANSIENT_STATUSES
-    return isinstance(error, _CONNECTION_ERRORS)
+    if isinstance(error, AnswerError):
+        return error.code in TRANSIENT_CODES | retry_codes or error.status in _TRANSIENT_STATUSES
+    return isinstance(error, REQUEST_ERRORS) and not isinstance(error, NotSentError)
 
 
 def translate(
     error: BaseException, *, driver: str, bucket: str, operation: str, key: str
 ) -> StorageError | RangeInvalidError:
-    """Return the error of the port for an SDK error.
+    """Return the error of the port for a failed request.
 
     Args:
-        error: the exception that botocore or aiohttp raised.
+        error: one of `REQUEST_ERRORS`, or a `ValueError` of the settings.
         driver: the adapter's name, which is also its section in the configuration.
         bucket: the bucket of the request.
         operation: botocore's name of the operation.
@@ -190,6 +216,6 @@ def _explain(answer: Answer, *, driver: str, bucket: str) -> str:
 
 def _size_of(error: BaseException) -> int:
     """Return the object's size from the `bytes */SIZE` of a 416 answer, or -1 if the answer has none."""
-    headers = getattr(error, "response", {}).get("ResponseMetadata", {}).get("HTTPHeaders", {})
-    size = str(headers.get("content-range", "")).rpartition("/")[2]
-    return int(size) if size.isdigit() else -1
+    headers = error.headers if isinstance(error, AnswerError) else {}
+    size = headers.get("content-range", "").rpartition("/")[2]
+    return int(size) if size.isdecimal() else -1

@@ -177,6 +177,8 @@ class S3Options:
     user_agent: str | None = setting("useragent", "User-Agent of requests to the store.", None)
     log_level: ClassVar = Unused("loglevel", "Logging of the Go SDK.")
 
+    authorities: str | None = None
+    """File of certificates that the store's is verified by; None for those that the SDK ships."""
     retry: RetryOptions = field(default_factory=RetryOptions)
 
     @staticmethod

@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
 
 import aiohttp
-from botocore.exceptions import BotoCoreError
 from typing_extensions import override
 
 from adapters.blob_storage.s3.client import StoreClient
@@ -18,7 +17,7 @@ T = TypeVar("T")
 
 _PIECE_BYTES_MAX: Final = 1024 * 1024
 _PARTIAL_CONTENT: Final = 206
-_STREAM_ERRORS: Final = (aiohttp.ClientError, BotoCoreError, TimeoutError, OSError)
+_STREAM_ERRORS: Final = (aiohttp.ClientError, OSError)
 
 
 class ObjectReader(BlobReader):

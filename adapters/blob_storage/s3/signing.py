@@ -1,4 +1,4 @@
-"""Signatures of requests that this adapter sends without botocore's client.
+"""Signatures of requests that this adapter sends without botocore.
 
 A signer signs what botocore would sign, with the same result: `tests/adapters/test_s3_signing.py` compares them. Code
 in this module must never log or show a secret.
@@ -9,10 +9,12 @@ import hmac
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 from urllib.parse import quote
 
 from typing_extensions import override
+
+from adapters.blob_storage.s3.requests import Credentials
 
 _ALGORITHM: Final = "AWS4-HMAC-SHA256"
 _UNSIGNED_HEADERS: Final = frozenset({"expect", "transfer-encoding", "user-agent", "x-amzn-trace-id"})
@@ -29,18 +31,18 @@ class Signer(ABC):
         """Return an unescaped path in the form that is signed and sent."""
 
     @abstractmethod
-    def sign(self, method: str, url: str, headers: dict[str, str], credentials: Any) -> None:
+    def sign(self, method: str, url: str, headers: dict[str, str], credentials: Credentials) -> None:
         """Add the headers of the signature to `headers`.
 
         Args:
             method: the HTTP method, in upper case.
             url: the URL with an escaped path and with its query sorted.
             headers: all other headers whose values are signed.
-            credentials: botocore's frozen credentials.
+            credentials: the keys to sign with.
         """
 
     @abstractmethod
-    def presign(self, url: str, credentials: Any, *, seconds: int) -> str:
+    def presign(self, url: str, credentials: Credentials, *, seconds: int) -> str:
         """Return `url`, which has no query, with a signature that allows anyone to `GET` it for this long."""
 
 
@@ -65,7 +67,7 @@ class SigV4Signer(Signer):
         return quote(path, safe="/~")
 
     @override
-    def sign(self, method: str, url: str, headers: dict[str, str], credentials: Any) -> None:
+    def sign(self, method: str, url: str, headers: dict[str, str], credentials: Credentials) -> None:
         moment = self._moment()
         host, path, query = split(url)
         signed = {"host": host, "x-amz-content-sha256": _UNSIGNED_PAYLOAD, "x-amz-date": moment}
@@ -86,7 +88,7 @@ class SigV4Signer(Signer):
         )
 
     @override
-    def presign(self, url: str, credentials: Any, *, seconds: int) -> str:
+    def presign(self, url: str, credentials: Credentials, *, seconds: int) -> str:
         moment = self._moment()
         fields = {
             "X-Amz-Algorithm": _ALGORITHM,

@@ -1,51 +1,24 @@
 """Differences of SCS from S3: header names, escaping, unsupported requests, transient error codes."""
 
-from typing import Any, Final
-from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+from typing import Final
 
 from adapters.blob_storage.s3.dialect import Dialect
-from adapters.blob_storage.scs.signer import HEADER_PREFIX, SIGNATURE_VERSION, ScsSigner, escape_path
-
-_AMAZON_PREFIX: Final = "x-amz-"
-_COPY_SOURCE: Final = "copy-source"
-_UNKNOWN_PARAMETERS: Final = frozenset({"encoding-type"})
+from adapters.blob_storage.scs.signer import COPY_SOURCE, ScsSigner, escape_path
 
 
-def prepare_request(request: Any) -> None:
-    """Convert a request that botocore built for S3 into one for SCS, in place, before it is signed."""
-    source = request.headers.get(_AMAZON_PREFIX + _COPY_SOURCE)
-    for name in set(request.headers.keys()):
-        if name.lower().startswith(_AMAZON_PREFIX):
-            del request.headers[name]
-    if source is not None:
-        request.headers[HEADER_PREFIX + _COPY_SOURCE] = escape_path("/" + unquote(source).lstrip("/"))
-    if request.method == "POST" and urlsplit(request.url).query == "delete":
-        # SCS's SDK sends no MD5 here, and encodes those of parts in hex: Base64 might be rejected.
-        del request.headers["Content-MD5"]
-    request.url = _as_scs_writes_it(request.url)
-
-
-def _as_scs_writes_it(url: str) -> str:
-    """Return the URL without parameters that SCS does not support, its path escaped as in the signature."""
-    parts = urlsplit(url)
-    query = [
-        (name, value)
-        for name, value in parse_qsl(parts.query, keep_blank_values=True)
-        if name not in _UNKNOWN_PARAMETERS
-    ]
-    path = escape_path(unquote(parts.path))
-    if path.count("/") == 1:
-        # The signature includes the slash after a bucket's name.
-        path += "/"
-    return parts._replace(path=path, query=urlencode(query)).geturl()
+def copy_source(bucket: str, key: str) -> tuple[str, str]:
+    """Return the header that names the source of a copy."""
+    return COPY_SOURCE, escape_path(f"/{bucket}/{key}")
 
 
 SCS: Final = Dialect(
     name="scs",
-    signature_version=SIGNATURE_VERSION,
-    prepare=prepare_request,
-    unsent_headers=("amz-sdk-invocation-id", "amz-sdk-request"),
-    signers={SIGNATURE_VERSION: ScsSigner},
+    signer=ScsSigner,
+    has_sdk=False,
+    signs_slash_of_bucket=True,
+    copy_source=copy_source,
+    # SCS's SDK sends no MD5 there, and encodes those of parts in hex: Base64 might be rejected.
+    checks_batch_md5=False,
     encodes_listings=False,
     part_md5=bytes.hex,
     checks_object_md5=False,

@@ -36,6 +36,8 @@ class ScsOptions:
     upload_memory_bytes: int = upload_memory_setting()
     connections_max: int = connections_setting()
     user_agent: str | None = None
+    authorities: str | None = None
+    """See `S3Options`."""
     retry: RetryOptions = field(default_factory=RetryOptions)
 
     @staticmethod
@@ -70,5 +72,6 @@ class ScsOptions:
             upload_memory_bytes=self.upload_memory_bytes,
             connections_max=self.connections_max,
             user_agent=self.user_agent,
+            authorities=self.authorities,
             retry=self.retry,
         )

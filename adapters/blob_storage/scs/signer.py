@@ -1,8 +1,7 @@
-"""SCS's request signature, as signer classes that can be registered with botocore.
+"""SCS's request signature.
 
 The signature is S3's oldest one with changes: the method in lower case, `x-scs-*` headers, no scheme in
-`Authorization`, and only `acl` and `location` of the query. The string functions are pure; the classes at the end only
-adapt them to botocore. Code in this module must never log or show a secret.
+`Authorization`, and only `acl` and `location` of the query. Code in this module must never log or show a secret.
 """
 
 import base64
@@ -12,19 +11,16 @@ import time
 from collections.abc import Iterable
 from email.utils import formatdate
 from functools import lru_cache
-from typing import Any, Final
+from typing import Final
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
-from botocore.auth import AUTH_TYPE_MAPS, BaseSigner
-from botocore.exceptions import NoCredentialsError
 from typing_extensions import override
 
+from adapters.blob_storage.s3.requests import Credentials
 from adapters.blob_storage.s3.signing import Signer, split
 
-SIGNATURE_VERSION: Final = "scs"
-"""The signature version that selects this signer in a client's configuration."""
-
 HEADER_PREFIX: Final = "x-scs-"
+COPY_SOURCE: Final = f"{HEADER_PREFIX}copy-source"
 _SIGNED_PARAMETERS: Final = ("acl", "location")
 
 
@@ -87,7 +83,7 @@ def _date_of(second: int) -> str:
 
 
 class ScsSigner(Signer):
-    """Signs the requests that are sent without botocore's client; SCS does not sign the region."""
+    """Signs requests; SCS does not sign the region."""
 
     def __init__(self, _region: str) -> None:
         """Create a signer; it has no state."""
@@ -97,17 +93,19 @@ class ScsSigner(Signer):
         return escape_path(path)
 
     @override
-    def sign(self, method: str, url: str, headers: dict[str, str], credentials: Any) -> None:
+    def sign(self, method: str, url: str, headers: dict[str, str], credentials: Credentials) -> None:
         headers["Date"] = date = _date()
         _, path, query = split(url)
         resource = canonical_resource(url) if query else path
-        # The text of `string_to_sign`: these requests have none of SCS's own headers.
+        # The text of `string_to_sign`: of SCS's own headers, a request has this one or none.
         content = f"{headers.get('Content-MD5', '')}\n{headers.get('Content-Type', '')}"
-        text = f"{method.lower()}\n{content}\n{date}\n{resource}"
+        source = headers.get(COPY_SOURCE)
+        vendor = "" if source is None else f"{COPY_SOURCE}:{source}\n"
+        text = f"{method.lower()}\n{content}\n{date}\n{vendor}{resource}"
         headers["Authorization"] = f"{credentials.access_key}:{sign_text(credentials.secret_key, text)}"
 
     @override
-    def presign(self, url: str, credentials: Any, *, seconds: int) -> str:
+    def presign(self, url: str, credentials: Credentials, *, seconds: int) -> str:
         return presigned_url(
             url,
             method="GET",
@@ -115,46 +113,3 @@ class ScsSigner(Signer):
             secret_key=credentials.secret_key,
             expires=int(time.time()) + seconds,
         )
-
-
-class ScsAuth(BaseSigner):  # type: ignore[misc] # botocore has no types
-    """Signs a request in its `Authorization` header."""
-
-    def __init__(self, credentials: Any, **_unused: Any) -> None:
-        if credentials is None:
-            raise NoCredentialsError
-        self._credentials = credentials
-
-    @override
-    def add_auth(self, request: Any) -> None:
-        """Sign a botocore request in place; an earlier signature is replaced."""
-        del request.headers["Authorization"]
-        if f"{HEADER_PREFIX}date" not in request.headers and "Date" not in request.headers:
-            request.headers["Date"] = _date()
-        text = string_to_sign(request.method, request.url, request.headers.items())
-        signature = sign_text(self._credentials.secret_key, text)
-        request.headers["Authorization"] = f"{self._credentials.access_key}:{signature}"
-
-
-class ScsQueryAuth(ScsAuth):
-    """Signs a request in its query; any client can send it until it expires."""
-
-    def __init__(self, credentials: Any, expires: int = 1200, **unused: Any) -> None:
-        super().__init__(credentials, **unused)
-        self._lifetime_seconds = expires
-
-    @override
-    def add_auth(self, request: Any) -> None:
-        request.url = presigned_url(
-            request.url,
-            method=request.method,
-            access_key=self._credentials.access_key,
-            secret_key=self._credentials.secret_key,
-            expires=int(time.time()) + self._lifetime_seconds,
-        )
-
-
-def register_signers() -> None:
-    """Register the signers with botocore; idempotent, once per process."""
-    AUTH_TYPE_MAPS[SIGNATURE_VERSION] = ScsAuth
-    AUTH_TYPE_MAPS[f"{SIGNATURE_VERSION}-query"] = ScsQueryAuth

@@ -4,7 +4,6 @@ from adapters.blob_storage.s3.shared_use import SharedUse
 from adapters.blob_storage.s3.storage import S3BlobStorage
 from adapters.blob_storage.scs.dialect import SCS
 from adapters.blob_storage.scs.options import ScsOptions
-from adapters.blob_storage.scs.signer import register_signers
 
 
 class ScsBlobStorage(S3BlobStorage):
@@ -17,5 +16,4 @@ class ScsBlobStorage(S3BlobStorage):
     name = "scs"
 
     def __init__(self, options: ScsOptions, *, shared: SharedUse | None = None) -> None:
-        register_signers()
         super().__init__(options.as_s3(), dialect=SCS, shared=shared)

@@ -9,8 +9,7 @@ import subprocess
 from contextlib import closing
 from pathlib import Path
 
-from botocore.credentials import Credentials
-
+from adapters.blob_storage.s3.requests import Credentials
 from adapters.blob_storage.scs.signer import ScsSigner
 from tests.support.object_stores import BUCKET
 from tests.support.ports import free_port

@@ -82,6 +82,12 @@ def test_variables_of_the_old_registry_are_a_configuration() -> None:
     assert (loaded.path, loaded.files, loaded.warnings) == (None, [], ())
 
 
+@pytest.mark.parametrize("named", ["", "/etc/ssl/own.pem"])
+def test_authorities_of_the_store_are_those_of_the_aws_sdks(named: str) -> None:
+    loaded = load(None, environ={**SCS_VARIABLES, "AWS_CA_BUNDLE": named})
+    assert loaded.settings.storage.authorities == (named or None)
+
+
 def test_problems_without_a_file_name_the_variables() -> None:
     with pytest.raises(ConfigError) as raised:
         load(None, environ={"REGISTRY_STORAGE": "s3", "REGISTRY_LOG_LEVEL": "loud"})

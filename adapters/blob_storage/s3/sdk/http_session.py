@@ -1,43 +1,21 @@
 """HTTP session below botocore: keep-alive connections, bodies from memory, redirects raised instead of followed."""
 
 import ssl
-from collections.abc import Mapping
-from functools import cache
 from typing import Any, Final
 
 import aiohttp
 from aiobotocore.httpsession import AIOHTTPSession
-from botocore.httpsession import create_urllib3_context, get_cert_path
 from typing_extensions import override
 from yarl import URL
 
 from adapters.blob_storage.s3.body import Body, BodyPayload
 from adapters.blob_storage.s3.connections import SmallConnections
+from adapters.blob_storage.s3.direct.http_pool import READ_BUFFER_BYTES
+from adapters.blob_storage.s3.direct.tls import unverifying_context, verifying_context
 from adapters.blob_storage.s3.options import RetryOptions
-
-_READ_BUFFER_BYTES: Final = 512 * 1024
-"""aiohttp's default of 64 KiB splits a blob into many more pieces."""
+from adapters.blob_storage.s3.requests import require_no_redirect
 
 _TEMPORARY_REDIRECT: Final = 307
-
-
-class RedirectedError(Exception):
-    """The store redirects this request to another host, for which it must be signed again."""
-
-    def __init__(self, location: str) -> None:
-        super().__init__("the store redirects the request")
-        self.location = location
-
-
-def require_no_redirect(status: int, headers: Mapping[str, str]) -> None:
-    """Check an answer whose body has been read.
-
-    Raises:
-        RedirectedError: the answer is 307.
-    """
-    location = headers.get("location")
-    if status == _TEMPORARY_REDIRECT and location:
-        raise RedirectedError(location)
 
 
 class StoreHttpSession(AIOHTTPSession):  # type: ignore[misc] # aiobotocore has no types
@@ -65,13 +43,10 @@ class StoreHttpSession(AIOHTTPSession):  # type: ignore[misc] # aiobotocore has 
         return self._small
 
     def _context(self) -> ssl.SSLContext:
-        """Return the context that aiobotocore creates for its own connections."""
+        """Return the context for the store; unlike aiobotocore's, it checks the host's name in a certificate."""
         if not self._verify:
-            context = ssl.create_default_context()
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-            return context
-        return verifying_context(get_cert_path(self._verify))
+            return unverifying_context()
+        return verifying_context(None if self._verify is True else str(self._verify))
 
     @override
     def _create_connector(self, proxy_url: str | None) -> aiohttp.TCPConnector:
@@ -120,14 +95,6 @@ class StoreHttpSession(AIOHTTPSession):  # type: ignore[misc] # aiobotocore has 
         return _Sender(await super()._get_session(proxy_url))
 
 
-@cache
-def verifying_context(certificates: str) -> ssl.SSLContext:
-    """Return the context that verifies by these certificates; the processes of a server share it (2.5 MiB)."""
-    context: ssl.SSLContext = create_urllib3_context()
-    context.load_verify_locations(certificates)
-    return context
-
-
 class _Sender:
     """Wraps aiohttp's session, on which aiobotocore calls `request` only."""
 
@@ -140,6 +107,6 @@ class _Sender:
             data=BodyPayload(data) if isinstance(data, Body) else data,
             # aiohttp would follow a redirect without the signature: it drops `Authorization` for another host.
             allow_redirects=False,
-            read_bufsize=_READ_BUFFER_BYTES,
+            read_bufsize=READ_BUFFER_BYTES,
             **arguments,
         )

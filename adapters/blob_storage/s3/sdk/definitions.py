@@ -10,10 +10,9 @@ from importlib import import_module
 from typing import Any, Final
 
 from aiobotocore.session import get_session
-from botocore.httpsession import get_cert_path
 from botocore.loaders import Loader, create_loader
 
-from adapters.blob_storage.s3.http_session import verifying_context
+from adapters.blob_storage.s3.direct.tls import verifying_context
 
 _SERVICES: Final = frozenset({"s3", "sts", "portal.sso", "oidc", "signin"})
 """S3, and the services from which the AWS credential chain gets credentials."""
@@ -29,7 +28,7 @@ def preload_definitions() -> None:
         loader.load_service_model("s3", name, api_version=None)
     # aioboto3 imports its additions to the client, and the modules below them, when it creates the first one.
     import_module("aioboto3.s3.inject")
-    verifying_context(get_cert_path(verify=True))
+    verifying_context(None)
 
 
 @cache
