@@ -56,7 +56,8 @@ async def push(storage: FilesystemBlobStorage) -> None:
         async with storage.open_writer(f"/uploads/{digest[:8]}/data") as upload:
             await upload.write(content[:1000])
             await upload.write(content[1000:])
-            await upload.commit(f"/blobs/{digest[:2]}/{digest}/data")
+            link = (f"/blob-links/{digest}/link", digest.encode())
+            await upload.commit(f"/blobs/{digest[:2]}/{digest}/data", then=[link])
         tell("committed", digest)
 
 

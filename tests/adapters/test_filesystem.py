@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.blob_storage.filesystem import FilesystemBlobStorage, tree
+from adapters.blob_storage.filesystem import FilesystemBlobStorage, building
 from adapters.blob_storage.filesystem.committed_size import keep_size, read_size
 from core.errors import ObjectBusyError, ObjectNotFoundError, StorageUnavailableError
 from tests.support.streams import collect, commit, payload, read_stream, stage
@@ -164,31 +164,31 @@ async def test_error_contains_reason_and_key(storage, tmp_path):
 def test_writer_that_lost_the_race_for_a_folder_uses_it(tmp_path):
     """The folder was missing when the write began, and another writer has made it since."""
     private, top, path = str(tmp_path / "private"), str(tmp_path / "a"), str(tmp_path / "a/b/c/link")
-    tree.build(private, "/b/c/link", b"ours", durable=True)
+    building.build(private, "/b/c/link", b"ours", durable=True)
     (tmp_path / "a/b/other").mkdir(parents=True)
     (tmp_path / "a/b/other/link").write_bytes(b"theirs")
-    assert tree.show(private, top, path, os.rename) == str(tmp_path / "a/b/c")
+    assert building.show(private, top, path, os.rename) == str(tmp_path / "a/b/c")
     assert (tmp_path / "a/b/c/link").read_bytes() == b"ours"
     assert (tmp_path / "a/b/other/link").read_bytes() == b"theirs"
 
 
 def test_writer_that_lost_the_race_for_a_file_replaces_it(tmp_path):
     private, top, path = str(tmp_path / "private"), str(tmp_path / "a"), str(tmp_path / "a/link")
-    tree.build(private, "/link", b"ours", durable=True)
+    building.build(private, "/link", b"ours", durable=True)
     (tmp_path / "a").mkdir()
     (tmp_path / "a/link").write_bytes(b"theirs")
-    assert tree.show(private, top, path, os.rename) == path
+    assert building.show(private, top, path, os.rename) == path
     assert (tmp_path / "a/link").read_bytes() == b"ours"
 
 
 def test_creator_that_lost_the_race_for_a_file_keeps_it(tmp_path):
     """Both found the folder missing; one has put it there, with its file, since."""
     private, top, path = str(tmp_path / "private"), str(tmp_path / "a"), str(tmp_path / "a/link")
-    tree.build(private, "/link", b"ours", durable=True)
+    building.build(private, "/link", b"ours", durable=True)
     (tmp_path / "a").mkdir()
     (tmp_path / "a/link").write_bytes(b"theirs")
     with pytest.raises(FileExistsError):
-        tree.show(private, top, path, os.link)
+        building.show(private, top, path, os.link)
     assert (tmp_path / "a/link").read_bytes() == b"theirs"
 
 

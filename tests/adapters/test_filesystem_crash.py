@@ -46,6 +46,7 @@ async def require_whole(storage: FilesystemBlobStorage, answered: list[str]) -> 
     assert await storage.read("/replaced") in CONTENTS
     async for key, _ in storage.walk("/blobs"):
         assert hashlib.sha256(await read_stream(storage, key)).hexdigest() == key.split("/")[3]
+    linked = await linked_blobs(storage)
     for line in answered:
         operation, _, name = line.partition(" ")
         if operation == "tagged" and f"untagging {name}" not in answered:
@@ -53,9 +54,18 @@ async def require_whole(storage: FilesystemBlobStorage, answered: list[str]) -> 
         if operation == "untagged" and f"tagging {name}" not in answered:
             assert name not in listed
         if operation == "committed":
-            assert (await storage.stat(f"/blobs/{name[:2]}/{name}/data")).size > 0
+            assert name in linked
         if operation == "removing":
             await require_recorded(storage, name, is_answered=f"removed {name}" in answered)
+
+
+async def linked_blobs(storage: FilesystemBlobStorage) -> list[str]:
+    """Return the digests that have a link, after a check that each has its data."""
+    linked = await collect(storage.list_children("/blob-links"))
+    for digest in linked:
+        assert await storage.read(f"/blob-links/{digest}/link") == digest.encode()
+        assert (await storage.stat(f"/blobs/{digest[:2]}/{digest}/data")).size > 0
+    return linked
 
 
 async def require_recorded(storage: FilesystemBlobStorage, name: str, *, is_answered: bool) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from adapters.blob_storage.filesystem import FilesystemBlobStorage, removal, tree
+from adapters.blob_storage.filesystem import FilesystemBlobStorage, building, removal, tree
 from adapters.blob_storage.filesystem import writer as writers
+from adapters.blob_storage.filesystem.drafts import Draft
 from core.errors import ObjectNotFoundError, StorageUnavailableError
 from tests.support.streams import collect, stage
 
@@ -28,7 +29,7 @@ def test_rename_of_missing_file_is_an_error(folder, tmp_path):
 
 def test_rename_survives_deletion_of_its_folder(folder, tmp_path, monkeypatch):
     (tmp_path / "staged").write_bytes(b"abc")
-    make_parents = tree.make_parents
+    make_parents = building.make_parents
 
     def make_and_lose(path: str) -> str:
         monkeypatch.setattr(tree, "make_parents", make_parents)
@@ -43,7 +44,7 @@ def test_rename_survives_deletion_of_its_folder(folder, tmp_path, monkeypatch):
 
 def test_write_survives_deletion_of_its_folder(folder, tmp_path, monkeypatch):
     (tmp_path / "p/a").mkdir(parents=True)
-    build = tree.build
+    build = building.build
 
     def build_and_lose(private: str, relative: str, content: bytes, *, durable: bool) -> None:
         monkeypatch.setattr(tree, "build", build)
@@ -81,19 +82,131 @@ def test_files_of_a_new_folder_appear_together(folder, tmp_path, monkeypatch):
 
 
 def test_files_survive_another_writer_of_their_folder(folder, tmp_path, monkeypatch):
-    build_all = tree.build_all
+    sync = Draft.sync
 
-    def build_and_meet(private: str, files: list[tuple[str, bytes]]) -> None:
-        build_all(private, files)
+    def sync_and_meet(draft: Draft) -> None:
+        sync(draft)
         (tmp_path / "tags/v2").mkdir(parents=True)
 
-    monkeypatch.setattr(tree, "build_all", build_and_meet)
+    monkeypatch.setattr(Draft, "sync", sync_and_meet)
     (tmp_path / ".tmp").mkdir()
     files = [("tags/v1/current/link", b"a"), ("tags/v1/index/link", b"b")]
     folder.write_all([(f"{tmp_path}/{name}", content) for name, content in files])
     assert [(tmp_path / name).read_bytes() for name, _ in files] == [b"a", b"b"]
     assert (tmp_path / "tags/v2").exists()
     assert list((tmp_path / ".tmp").iterdir()) == []
+
+
+def note_steps(monkeypatch, root: Path) -> list[str]:
+    """Return a list to which each later rename and sync is added, with its path below `root`."""
+    steps: list[str] = []
+    rename, fsync = os.rename, os.fsync
+
+    def name(path: str) -> str:
+        relative = path.removeprefix(f"{root}/")
+        return f"draft {relative.rpartition('/')[2]}" if relative.startswith(".tmp/") else relative
+
+    def note_rename(source: str, target: str) -> None:
+        rename(source, target)
+        steps.append(f"shown {name(target)}")
+
+    def note_sync(descriptor: int) -> None:
+        fsync(descriptor)
+        steps.append(f"synced {name(str(Path(f'/proc/self/fd/{descriptor}').readlink()))}")
+
+    monkeypatch.setattr(os, "rename", note_rename)
+    monkeypatch.setattr(os, "fsync", note_sync)
+    return steps
+
+
+def test_content_is_durable_before_anything_appears_and_each_file_before_the_next(folder, tmp_path, monkeypatch):
+    for name in (".tmp", "blobs", "r/_layers"):
+        (tmp_path / name).mkdir(parents=True)
+    files = [(f"{tmp_path}/blobs/1/data", b"data"), (f"{tmp_path}/r/_layers/1/link", b"link")]
+    steps = note_steps(monkeypatch, tmp_path)
+    folder.write_all(files)
+    assert steps == [
+        "synced draft data",
+        "synced draft link",
+        "shown blobs/1",
+        "synced blobs",
+        "shown r/_layers/1",
+        "synced r/_layers",
+    ]
+
+
+def test_committed_file_is_durable_before_the_files_after_it_appear(folder, tmp_path, monkeypatch):
+    for name in (".tmp", "staged", "blobs", "r"):
+        (tmp_path / name).mkdir()
+    steps = note_steps(monkeypatch, tmp_path)
+    with (tmp_path / "staged/data").open("wb", buffering=0) as file:
+        file.write(b"data")
+        folder.commit(
+            file.fileno(), f"{tmp_path}/staged/data", f"{tmp_path}/blobs/1/data", [(f"{tmp_path}/r/_layers/1", b"link")]
+        )
+    assert steps == [
+        "synced staged/data",
+        "synced draft 1",
+        "shown blobs/1/data",
+        "synced blobs/1",
+        "shown r/_layers",
+        "synced r",
+    ]
+
+
+def test_commit_that_fails_shows_nothing(folder, tmp_path, monkeypatch):
+    (tmp_path / ".tmp").mkdir()
+    staged = tmp_path / "data"
+    staged.write_bytes(b"data")
+    descriptor = os.open(staged, os.O_RDWR)
+    try:
+        with pytest.raises(ObjectNotFoundError):
+            folder.commit(descriptor, f"{staged}x", f"{tmp_path}/blobs/1", [(f"{tmp_path}/links/1", b"link")])
+
+        def fail(_: int) -> None:
+            raise OSError(errno.ENOSPC, "full")
+
+        monkeypatch.setattr(os, "fsync", fail)
+        with pytest.raises(OSError, match="full"):
+            folder.commit(descriptor, str(staged), f"{tmp_path}/blobs/1", [(f"{tmp_path}/links/1", b"link")])
+    finally:
+        os.close(descriptor)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".tmp", "blobs", "data"]
+    assert list((tmp_path / "blobs").iterdir()) == list((tmp_path / ".tmp").iterdir()) == []
+
+
+def test_files_whose_folders_are_removed_meanwhile_are_written(folder, tmp_path, monkeypatch):
+    (tmp_path / ".tmp").mkdir()
+    files = [(f"{tmp_path}/{name}/link", name.encode()) for name in ("a/1", "b/1", "c/1", "c/2")]
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    show_all = Draft.show
+
+    def remove_and_show(draft: Draft) -> None:
+        if draft.paths == [files[1][0]]:
+            (tmp_path / "b").rmdir()
+        show_all(draft)
+
+    monkeypatch.setattr(Draft, "show", remove_and_show)
+    folder.write_all(files)
+    assert [Path(path).read_bytes() for path, _ in files] == [content for _, content in files]
+    assert list((tmp_path / ".tmp").iterdir()) == []
+
+
+def test_number_of_open_drafts_is_limited(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(tree, "_DRAFTED_MAX", 4)
+    most, build = [0], Draft.build
+
+    def count(draft: Draft, contents: list[bytes]) -> None:
+        build(draft, contents)
+        most[0] = max(most[0], len(list((tmp_path / ".tmp").iterdir())))
+
+    monkeypatch.setattr(Draft, "build", count)
+    files = [(f"{tmp_path}/{number}", b"%d" % number) for number in range(10)]
+    folder.write_all(files[:1])
+    folder.write_all(files)
+    assert [Path(path).read_bytes() for path, _ in files] == [content for _, content in files]
+    assert most == [4]
 
 
 def test_files_of_a_new_folder_that_do_not_fit_leave_nothing(folder, tmp_path, monkeypatch):
@@ -218,11 +331,11 @@ def test_leftover_that_cannot_be_removed_is_only_logged(tmp_path, monkeypatch, c
 
 
 def test_folder_that_cannot_be_synced_is_no_error(tmp_path):
-    tree.sync_folder(f"{tmp_path}/gone")
+    building.sync_folder(f"{tmp_path}/gone")
     # The proc file system answers EINVAL, as some network file systems do.
-    tree.sync_folder("/proc")
+    building.sync_folder("/proc")
     with pytest.raises(NotADirectoryError):
-        tree.sync_folder("/proc/version")
+        building.sync_folder("/proc/version")
 
 
 def test_prune_removes_empty_folders_only(folder, tmp_path):

@@ -14,13 +14,23 @@ import logging
 import os
 import re
 import time
-import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from itertools import count, takewhile
 from typing import Final
 
-from adapters.blob_storage.filesystem.removal import TAKEN, prune_below, remove, remove_if_empty
+from adapters.blob_storage.filesystem.building import (
+    build,
+    first_missing,
+    make_parents,
+    parent_of,
+    show,
+    sync_folder,
+    write_beside,
+)
+from adapters.blob_storage.filesystem.drafts import DISTURBED, Draft, discard, sync
+from adapters.blob_storage.filesystem.removal import prune_below, remove, remove_if_empty
 from adapters.blob_storage.filesystem.reused_folders import ReusedFolders
 from core.errors import ObjectNotFoundError
 
@@ -34,6 +44,8 @@ _LEFTOVER_AGE_SECONDS: Final = 24 * 3600
 _ATTEMPTS: Final = 1000
 """How often a change is retried because its folder was deleted by another process, before this is an error."""
 
+_DRAFTED_MAX: Final = 16
+"""Maximum number of files that are open at once."""
 _STRAY: Final = re.compile(r".+\.[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\.tmp")
 
 _logger = logging.getLogger(__name__)
@@ -71,10 +83,27 @@ class Tree:
         """Write these contents to these paths in order, each durable before the next one appears."""
         position = 0
         while position < len(files):
-            written = self._write_together(files[position:])
+            some = files[position : position + _DRAFTED_MAX]
+            written = self._write_drafts(some) if len(some) > 1 else 0
             if not written:
                 self.write(*files[position])
             position += written or 1
+
+    def commit(self, descriptor: int, source: str, target: str, then: Sequence[tuple[str, bytes]]) -> None:
+        """Make the open file at `source` durable and move it to `target`, then do `write_all`.
+
+        Raises:
+            ObjectNotFoundError: nothing is at `source`.
+        """
+        drafts = self._draft(then[:_DRAFTED_MAX])
+        try:
+            os.fsync(descriptor)
+            sync(drafts)
+            self.rename(source, target)
+        except BaseException:
+            discard(drafts)
+            raise
+        self.write_all(then[self._show_all(drafts) :])
 
     def write_then_remove(self, files: Sequence[tuple[str, bytes]], trees: Sequence[str], paths: Sequence[str]) -> None:
         """Do `write_all`, then `remove_trees`, then `unlink`."""
@@ -111,7 +140,7 @@ class Tree:
         Raises:
             ObjectNotFoundError: nothing is at `source`.
         """
-        folder = _parent(target)
+        folder = parent_of(target)
         for _ in range(_ATTEMPTS):
             try:
                 # Most targets are new, and usually only the lowest folder is missing.
@@ -133,19 +162,22 @@ class Tree:
         for path in paths:
             with suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
                 os.unlink(path)
-                changed.add(_parent(path))
+                changed.add(parent_of(path))
         for folder in changed:
             sync_folder(folder)
 
-    def remove_trees(self, paths: Sequence[str]) -> None:
-        """Remove the trees at `paths`: each vanishes at once by a rename to a private name, then is deleted."""
+    def remove_trees(self, paths: Sequence[str], *, durable: bool = True) -> None:
+        """Remove the trees at `paths`: each vanishes at once by a rename to a private name, then is deleted.
+
+        Without `durable`, a power cut soon after may bring them back, whole or in part.
+        """
         hidden, changed = [], set()
         for path in paths:
             private = self._hide(path)
             if private is not None:
                 hidden.append(private)
-                changed.add(_parent(path))
-        for folder in changed:
+                changed.add(parent_of(path))
+        for folder in changed if durable else ():
             sync_folder(folder)
         for private in hidden:
             if not self._reused.keep(private):
@@ -163,10 +195,10 @@ class Tree:
         """
         for path in paths:
             is_gone = prune_below(path)
-            parent = _parent(path)
+            parent = parent_of(path)
             while is_gone and parent.startswith(f"{top}/"):
                 is_gone = remove_if_empty(parent)
-                parent = _parent(parent)
+                parent = parent_of(parent)
 
     def remove_all(self) -> None:
         """Remove everything in the root except the private folder."""
@@ -175,7 +207,7 @@ class Tree:
         self.remove_trees(paths)
 
     def _write(self, path: str, content: bytes, place: Callable[[str, str], None], *, durable: bool) -> None:
-        top = _first_missing(path)
+        top = first_missing(path)
         relative = path[len(top) :]
         # The file needs a new folder with no other entry; a reused folder is as good.
         reused = self._reused.take(relative[1:], content) if relative.rfind("/") == 0 and not durable else None
@@ -188,35 +220,58 @@ class Tree:
             remove(private)
             if error.errno != errno.EXDEV:
                 raise
-            _write_beside(path, content, place)
+            write_beside(path, content, place)
             return
         if shown != top or place is os.link:
             remove(private)
         if durable:
-            sync_folder(_parent(shown))
+            sync_folder(parent_of(shown))
 
-    def _write_together(self, files: Sequence[tuple[str, bytes]]) -> int:
-        """Write the first files that lie below the same missing folder; return their number, 0 if there are not two.
-
-        The folder appears with all of them, and one rename and one sync of its parent serve all.
-        """
-        shared = os.path.commonpath([path for path, _ in files[:2]])
-        if len(files) == 1 or os.path.lexists(shared):
-            return 0
-        top = _first_missing(f"{shared}/")
-        together = list(takewhile(lambda file: file[0].startswith(f"{top}/"), files))
-        private = self._new_name()
+    def _draft(self, files: Sequence[tuple[str, bytes]]) -> list[Draft]:
+        """Build files under private names; empty if that is not possible now, or not worth it."""
+        drafts: list[Draft] = []
         try:
-            build_all(private, [(path[len(top) :], content) for path, content in together])
-            os.rename(private, top)
-        except OSError as error:
-            remove(private)
-            if error.errno in {*TAKEN, errno.ENOENT, errno.EXDEV}:
-                # Another writer created or removed a folder on the way, or part of the root is another file system.
-                return 0
+            while files:
+                shared = os.path.commonpath([path for path, _ in files[:2]])
+                if len(files) == 1 or os.path.lexists(shared):
+                    top, together = first_missing(files[0][0]), list(files[:1])
+                else:
+                    # The folder appears with all of its files.
+                    top = first_missing(f"{shared}/")
+                    together = list(takewhile(partial(_is_below, f"{top}/"), files))
+                drafts.append(Draft(self._new_name(), top, [path for path, _ in together]))
+                drafts[-1].build([content for _, content in together])
+                files = files[len(together) :]
+        except BaseException as error:
+            discard(drafts)
+            if isinstance(error, OSError) and error.errno in DISTURBED:
+                return []
             raise
-        sync_folder(_parent(top))
-        return len(together)
+        return drafts
+
+    def _write_drafts(self, files: Sequence[tuple[str, bytes]]) -> int:
+        """Write files of which one sync makes all durable; return how many were written."""
+        drafts = self._draft(files)
+        try:
+            sync(drafts)
+        except BaseException:
+            discard(drafts)
+            raise
+        return self._show_all(drafts)
+
+    def _show_all(self, drafts: Sequence[Draft]) -> int:
+        """Show the files of drafts whose content is durable, in order; return how many files were shown, and stay."""
+        shown = 0
+        try:
+            for draft in drafts:
+                draft.show()
+                shown += len(draft.paths)
+        except OSError as error:
+            if error.errno not in DISTURBED:
+                raise
+        finally:
+            discard(drafts)
+        return shown
 
     def _hide(self, path: str) -> str | None:
         """Rename the entry at `path` to a private name, and return that name; None if there is nothing."""
@@ -252,106 +307,5 @@ class Tree:
             _logger.warning("cannot remove temporary file %s: %s", path, error.strerror)
 
 
-def sync_folder(path: str) -> None:
-    """Make the entries of a folder durable; do nothing if the folder no longer exists."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        # Some network file systems cannot sync folders; on them no folder entry can be lost.
-        if error.errno != errno.EINVAL:
-            raise
-    finally:
-        os.close(descriptor)
-
-
-def _unlink(path: str) -> None:
-    with suppress(FileNotFoundError):
-        os.unlink(path)
-
-
-def _parent(path: str) -> str:
-    return path.rpartition("/")[0]
-
-
-def _first_missing(path: str) -> str:
-    """Return the highest folder above `path` that does not exist, or `path` itself if its folder does."""
-    while True:
-        parent = _parent(path)
-        if not parent or os.path.lexists(parent):
-            return path
-        path = parent
-
-
-def build(private: str, relative: str, content: bytes, *, durable: bool) -> None:
-    """Create the file `private + relative`, synced if `durable`, and the folders on the way to it."""
-    for folder in _folders_of(private, relative):
-        os.mkdir(folder)
-    _write_new(private + relative, content, durable=durable)
-
-
-def build_all(private: str, files: Sequence[tuple[str, bytes]]) -> None:
-    """Create the files `private + relative`, synced, and the folders on the way to them."""
-    for folder in dict.fromkeys(folder for relative, _ in files for folder in _folders_of(private, relative)):
-        os.mkdir(folder)
-    for relative, content in files:
-        _write_new(private + relative, content, durable=True)
-
-
-def _folders_of(private: str, relative: str) -> list[str]:
-    return [private + relative[:end] for end, character in enumerate(relative) if character == "/"]
-
-
-def _write_new(path: str, content: bytes, *, durable: bool) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-    try:
-        view = memoryview(content)
-        while view:
-            view = view[os.write(descriptor, view) :]
-        if durable:
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def show(private: str, top: str, path: str, place: Callable[[str, str], None]) -> str:
-    """Rename what was built for `top` into place; return the folder or file that appeared.
-
-    Another writer may have created `top` after it was found missing. Then only the next deeper part is renamed into
-    that folder. `place` puts the file itself: it replaces an existing file, or fails if there is one.
-    """
-    origin = len(top)
-    while True:
-        try:
-            # Renaming a folder onto a folder that is not empty fails.
-            (place if top == path else os.rename)(private + top[origin:], top)
-        except OSError as error:
-            if error.errno not in TAKEN or top == path:
-                raise
-            deeper = path.find("/", len(top) + 1)
-            top = path if deeper < 0 else path[:deeper]
-        else:
-            return top
-
-
-def make_parents(path: str) -> str:
-    """Create the folders above `path` in place; return the lowest."""
-    folder = _parent(path)
-    os.makedirs(folder, exist_ok=True)
-    return folder
-
-
-def _write_beside(path: str, content: bytes, place: Callable[[str, str], None]) -> None:
-    """Write with a temporary file next to `path`, for a `.tmp` on another file system; folders appear early."""
-    folder = make_parents(path)
-    # The pattern of distribution 3's temporary files, which neither program treats as objects.
-    temporary = f"{path}.{uuid.uuid4()}.tmp"
-    try:
-        _write_new(temporary, content, durable=True)
-        place(temporary, path)
-    finally:
-        _unlink(temporary)
-    sync_folder(folder)
+def _is_below(folder: str, file: tuple[str, bytes]) -> bool:
+    return file[0].startswith(folder)

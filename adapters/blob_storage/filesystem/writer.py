@@ -238,9 +238,7 @@ class FileWriter(BlobWriter):
         # The age of an object counts from its commit, not from its last byte: garbage collection spares young objects.
         os.utime(self._descriptor)
         keep_size(self._descriptor, self._size)
-        os.fsync(self._descriptor)
-        self._tree.rename(self._path, target)
-        self._tree.write_all(then)
+        self._tree.commit(self._descriptor, self._path, target, then)
 
     def _discard(self) -> None:
         if self._state_at_path() is not None:
