@@ -225,6 +225,7 @@ class InstrumentedBlobStorage(StagingStorage):
     move = _call(StagingStorage.move)
     delete = _call(StagingStorage.delete)
     delete_tree = _call(StagingStorage.delete_tree)
+    clear = _call(StagingStorage.clear)
     prune = _call(StagingStorage.prune)
     drop_unfinished = _call(StagingStorage.drop_unfinished)
     redirect_url = _call(StagingStorage.redirect_url)

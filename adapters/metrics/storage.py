@@ -31,6 +31,7 @@ ACTIONS: Final = {
     "move": "Move",
     "delete": "Delete",
     "delete_tree": "DeleteTree",
+    "clear": "Clear",
     "prune": "Prune",
     "redirect_url": "RedirectURL",
     "check": "Check",

@@ -252,6 +252,10 @@ class BlobStorage(Resource):
         listed and pullable, is removed after the tag's history.
         """
 
+    async def clear(self, *prefixes: str) -> None:
+        """Remove trees like `delete_tree`; a power cut soon after may bring them back, if that is cheaper."""
+        await self.delete_tree(*prefixes)
+
     async def prune(self, prefixes: Sequence[str], *, below: str) -> None:
         """Remove empty folders at and below these prefixes, then folders above that became empty, up to `below`.
 

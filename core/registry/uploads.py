@@ -203,11 +203,12 @@ class UploadService:
         """Remove the stored objects of finished sessions; called about every second, and before the process ends.
 
         This work is not part of a push, and covers many sessions at once: an object store needs two requests for all
-        sessions of one push. A session that remains after a kill is harmless, and is purged by age.
+        sessions of one push. A session that remains after a kill, or returns after a power cut, is harmless, because it
+        holds no bytes; it is purged by age.
         """
         finished = dict(self._finished)
         if finished:
-            await self._storage.delete_tree(*finished.values())
+            await self._storage.clear(*finished.values())
         for upload_id in finished:
             self._finished.pop(upload_id, None)
 

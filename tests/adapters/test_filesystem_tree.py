@@ -193,6 +193,15 @@ def test_files_whose_folders_are_removed_meanwhile_are_written(folder, tmp_path,
     assert list((tmp_path / ".tmp").iterdir()) == []
 
 
+@pytest.mark.parametrize("durable", [True, False])
+def test_removal_of_trees_is_durable_on_demand(folder, tmp_path, monkeypatch, durable):
+    folder.write(f"{tmp_path}/r/_uploads/1/startedat", b"2026")
+    steps = note_steps(monkeypatch, tmp_path)
+    folder.remove_trees([f"{tmp_path}/r/_uploads/1"], durable=durable)
+    assert [step for step in steps if step.startswith("synced")] == (["synced r/_uploads"] if durable else [])
+    assert list((tmp_path / "r/_uploads").iterdir()) == []
+
+
 def test_number_of_open_drafts_is_limited(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(tree, "_DRAFTED_MAX", 4)
     most, build = [0], Draft.build

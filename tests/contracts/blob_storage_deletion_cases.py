@@ -90,6 +90,16 @@ class DeletionCases:
         assert await keys(storage) == ["/p/A/6", "/p/a-b/5", "/p/a.b", "/p/ab/4", "/q/a/7"]
         assert await collect(storage.list_children("/p")) == ["A", "a-b", "a.b", "ab"]
 
+    async def test_cleared_trees_are_gone(self, storage):
+        for key in ("/r/_uploads/1/startedat", "/r/_uploads/10/startedat", "/s/_uploads/2/startedat", "/s/link"):
+            await storage.write(key, b"")
+        await stage(storage, "/r/_uploads/1/data", b"staged")
+        for _ in range(2):
+            await storage.clear("/r/_uploads/1", "/s/_uploads/2", "/missing/_uploads/3")
+            assert await keys(storage) == ["/r/_uploads/10/startedat", "/s/link"]
+        assert await storage.staged_size("/r/_uploads/1/data") == 0
+        await storage.clear()
+
     async def test_delete_tree_spares_similar_tags(self, storage):
         tags = ["1", "1-rc", "1.2", "10", "1_", "2"]
         for tag in tags:

@@ -234,6 +234,12 @@ class FilesystemBlobStorage(StagingStorage, Diagnosable):
             await self._run(prefixes[0], self._tree.remove_trees, paths)
 
     @override
+    async def clear(self, *prefixes: str) -> None:
+        if prefixes:
+            paths = [self._prefix_path(prefix) for prefix in prefixes]
+            await self._run(prefixes[0], self._tree.remove_trees, paths, durable=False)
+
+    @override
     async def prune(self, prefixes: Sequence[str], *, below: str) -> None:
         paths = [self._path(prefix) for prefix in dict.fromkeys(prefixes)]
         if paths:
