@@ -39,6 +39,7 @@ from entrypoints.jobs.notifications import LIVE_NOTIFICATION_KEYS, Notifications
 from entrypoints.opening import opened
 from entrypoints.process.access_part import LIVE_ACCESS_KEYS, AccessPart
 from entrypoints.process.certificates import CertificatePart, open_challenge_socket
+from entrypoints.process.event_loop import run_patiently
 from entrypoints.process.jobs import jobs_of
 from entrypoints.process.reload import Reloader
 from entrypoints.process.service_manager import Reports, ServiceManager
@@ -96,7 +97,7 @@ def serve(loaded: Loaded, parts: ServerParts, *, load: Callable[[], Loaded]) -> 
             watched = observation.of_worker(application, worker.number)
             serving = _Serving(reloader, application, worker, sockets[worker.number], context, watched, challenge)
             try:
-                return asyncio.run(serving.run())
+                return run_patiently(serving.run())
             finally:
                 watched.close()
 
