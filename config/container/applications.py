@@ -45,13 +45,13 @@ from core.retention.pulls import PullRecorder
 from core.store.clock import StoreClock
 from core.store.damage import DamageWatch
 from core.store.links import Links
-from core.summaries.folding import SummaryFolding
 from core.trash.store import Trash
 from core.verification.announcement import QuarantineAnnouncements
 from core.verification.rules import VerificationOptions
 
 if TYPE_CHECKING:
     from config.container.pull_through import PullThrough
+    from core.summaries.folding import SummaryFolding
     from core.transfer.mirrors import MirrorService
     from core.verification.verifier import Verifier
 
@@ -97,8 +97,8 @@ class RegistryApplication(StoreApplication):
     offload: Offload
     collection_lease: Lease
     """Held during a collection by a command; collections by servers hold the one of their schedule."""
-    folding: SummaryFolding
-    """Keeps the stored summaries current, for the job of servers and for a rebuild by a command."""
+    new_folding: "Callable[[], SummaryFolding]"
+    """Returns what keeps the stored summaries current, for the job of servers and for a rebuild by a command."""
     eviction_lease: Lease
     """Held during an eviction by a command; evictions by servers hold the one of their schedule."""
     announcements: QuarantineAnnouncements

@@ -30,7 +30,7 @@ from config.container.foundations import Foundations
 from config.container.mirroring import make_mirror_service
 from config.container.observers import damage_counter
 from config.container.schedules import touch_seconds
-from config.container.summaries import make_folding, make_repository_names, summary_storing
+from config.container.summaries import make_folding, make_lists
 from config.container.surroundings import boot_clock
 from config.container.verifying import verifier_factory
 from config.policies import TagImmutability, manifest_policy, verification_rules
@@ -44,10 +44,7 @@ from core.registry.uploads import UploadService
 from core.restoration.service import TrashService
 from core.retention.service import RetentionService
 from core.store.damage import DamageWatch
-from core.summaries.repository_list import RepositoryLists
-from core.summaries.service import SummaryService
-from core.summaries.tag_history import HistoryService
-from core.summaries.tag_list import TagLists
+from core.summaries.lists import Lists
 from core.verification.announcement import QuarantineAnnouncements
 
 
@@ -242,31 +239,22 @@ class Container(Foundations):
         settle_seconds=settings.provided.storage.garbage_collection.settle_seconds,
         is_needed=Callable(proves, settings.provided.storage.blob_descriptor_cache),
     )
-    summaries = Singleton(
-        SummaryService,
-        storage=blob_storage,
-        tag_links=tag_links,
-        log=change_log,
-        clock=Object(boot_clock),
-        now=now,
-        offload=offload,
-        may_store=Singleton(summary_storing, settings, read_only),
-        is_recorded=settings.provided.summaries.enabled,
-    )
-    history = Singleton(HistoryService, blob_storage, tag_links, log=change_log, summaries=summaries)
-    tag_lists = Singleton(
-        TagLists,
-        summaries,
-        is_immutable=tag_immutability,
-        referrers=referrers.provided.page,
-        page_size_max=settings.provided.tags.tags_max,
-    )
-    repository_lists = Singleton(
-        RepositoryLists,
-        summaries,
-        catalog=catalog.provided.page,
-        names=Singleton(make_repository_names, settings, catalog=catalog, log=change_log, clock=Object(boot_clock)),
-        page_size_max=settings.provided.catalog.entries_max,
+    lists = Singleton(
+        Lists,
+        Singleton(
+            make_lists,
+            settings,
+            storage=blob_storage,
+            tag_links=tag_links,
+            log=change_log,
+            read_only=read_only,
+            catalog=catalog,
+            referrers=referrers,
+            is_immutable=tag_immutability,
+            clock=Object(boot_clock),
+            now=now,
+            offload=offload,
+        ).provider,
     )
     registry = Singleton(
         Registry,
@@ -280,11 +268,8 @@ class Container(Foundations):
         repositories=repositories,
         retention=retention,
         publisher=publisher,
-        summaries=summaries,
         changes=changes,
-        history=history,
-        tag_lists=tag_lists,
-        repository_lists=repository_lists,
+        lists=lists,
         pulls=pull_recorder,
     )
 
@@ -330,15 +315,15 @@ class Container(Foundations):
         new_hasher=new_hasher,
         offload=offload,
         collection_lease=Foundations.collection_lease,
-        folding=Singleton(
+        new_folding=Singleton(
             make_folding,
             settings,
             storage=blob_storage,
             log=change_log,
-            summaries=summaries,
+            lists=lists,
             pulls=pull_history,
             offload=offload,
-        ),
+        ).provider,
         eviction_lease=Foundations.eviction_lease,
         announcements=announcements,
         new_verifier=new_verifier,

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from core.concurrency import map_bounded, slices
 from core.model.digest import Digest
@@ -21,10 +21,13 @@ from core.restoration.service import Restoration, TrashService
 from core.retention.pulls import PullRecorder
 from core.retention.service import RetentionPlan, RetentionService
 from core.summaries.changes import ChangeKind, ChangeRecorder
-from core.summaries.repository_list import RepositoryLists
-from core.summaries.service import SummaryService
-from core.summaries.tag_history import HistoryService
-from core.summaries.tag_list import TagLists
+from core.summaries.lists import Lists
+
+if TYPE_CHECKING:
+    from core.summaries.repository_list import RepositoryLists
+    from core.summaries.service import SummaryService
+    from core.summaries.tag_history import HistoryService
+    from core.summaries.tag_list import TagLists
 
 _TAGS_AT_ONCE: Final = 50
 """Number of tags that retention deletes between two checks that the tags are unchanged since the decision."""
@@ -58,13 +61,30 @@ class Registry:
     repositories: RepositoryService
     retention: RetentionService
     publisher: Publisher
-    summaries: SummaryService
     changes: ChangeRecorder
-    history: HistoryService
-    tag_lists: TagLists
-    repository_lists: RepositoryLists
+    lists: Lists
     pulls: PullRecorder | None = None
     """Records the pulls of manifests, if a retention rule depends on them."""
+
+    @property
+    def summaries(self) -> "SummaryService":
+        """The summaries of repositories and manifests."""
+        return self.lists.services.summaries
+
+    @property
+    def history(self) -> "HistoryService":
+        """The histories of tags."""
+        return self.lists.services.history
+
+    @property
+    def tag_lists(self) -> "TagLists":
+        """The lists of tags with details."""
+        return self.lists.services.tag_lists
+
+    @property
+    def repository_lists(self) -> "RepositoryLists":
+        """The lists of repositories with details."""
+        return self.lists.services.repository_lists
 
     async def pull_manifest(
         self,
@@ -117,7 +137,7 @@ class Registry:
         elif pushed.tags:
             await self.changes.record_repetition(name, [(tag, pushed.digest) for tag in pushed.tags], by=by.name)
         else:
-            self.repository_lists.note(name)
+            self.lists.note(name)
         if self.publisher.wants(EventAction.PUSH, pushed.media_type):
             stored = StoredManifest(content=content, media_type=pushed.media_type, digest=pushed.digest)
             await self.publisher.publish_pushes([(name, tag, stored) for tag in pushed.tags or (None,)], by)
@@ -146,7 +166,7 @@ class Registry:
         if removed:
             await self.changes.record(ChangeKind.DELETE, name, tags=list(removed.items()), by=by.name)
         else:
-            self.repository_lists.note(name)
+            self.lists.note(name)
         await self.publisher.publish_deletes(name, by, digest=digest, tags=list(removed))
         return list(removed)
 

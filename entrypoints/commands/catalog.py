@@ -63,7 +63,7 @@ async def _rebuild_summaries(application: "RegistryApplication", *, is_quiet: bo
 
     try:
         await application.read_only.require_writable()
-        number = await application.folding.rebuild(await store_time(application.storage), on_progress=show)
+        number = await application.new_folding().rebuild(await store_time(application.storage), on_progress=show)
     except ReadOnlyError as error:
         return f"summaries not built: {error}"
     finally:

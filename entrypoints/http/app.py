@@ -24,16 +24,14 @@ from entrypoints.http.dispatch import Dispatcher
 from entrypoints.http.forwarding import Forwarding
 from entrypoints.http.handlers.base import Handler, get_base
 from entrypoints.http.handlers.blobs import BlobHandlers
-from entrypoints.http.handlers.details import DetailHandlers
 from entrypoints.http.handlers.jobs import JobHandlers, VerificationHandlers
+from entrypoints.http.handlers.late import list_handlers
 from entrypoints.http.handlers.lists import ListHandlers
 from entrypoints.http.handlers.manifests import ManifestHandlers
 from entrypoints.http.handlers.notifications import NotificationHandlers
 from entrypoints.http.handlers.read_only import ReadOnlyHandlers
 from entrypoints.http.handlers.repositories import RepositoryHandlers
 from entrypoints.http.handlers.retention import RetentionHandlers
-from entrypoints.http.handlers.search import SearchHandlers
-from entrypoints.http.handlers.tag_history import TagHistoryHandlers
 from entrypoints.http.handlers.trash import TrashHandlers
 from entrypoints.http.handlers.uploads import UploadHandlers
 from entrypoints.http.handlers.usage import UsageHandlers
@@ -251,9 +249,6 @@ def _handlers(
     manifests = ManifestHandlers(registry, urls=urls, bytes_max=bytes_max)
     lists = ListHandlers(registry, urls=urls)
     repositories = RepositoryHandlers(registry, urls=urls)
-    history = TagHistoryHandlers(registry, urls=urls)
-    details = DetailHandlers(registry, urls=urls)
-    search = SearchHandlers(registry, urls=urls)
     return {
         (Resource.BASE, "GET"): get_base,
         (Resource.BASE, "HEAD"): get_base,
@@ -274,14 +269,7 @@ def _handlers(
         (Resource.REFERRERS, "GET"): lists.referrers,
         (Resource.CATALOG, "GET"): lists.catalog,
         (Resource.REPOSITORY, "DELETE"): repositories.delete,
-        (Resource.TAG_HISTORY, "GET"): history.get,
-        (Resource.REPOSITORY_DETAILS, "GET"): details.repositories,
-        (Resource.TAG_DETAILS, "GET"): details.tags,
-        (Resource.EXTENSIONS, "GET"): details.extensions,
-        (Resource.REPOSITORY_EXTENSIONS, "GET"): details.extensions,
-        (Resource.SEARCH, "GET"): search.search,
-        (Resource.V1_SEARCH, "GET"): search.search_v1,
-        (Resource.V1_PING, "GET"): search.ping_v1,
+        **list_handlers(registry, urls),
     }
 
 

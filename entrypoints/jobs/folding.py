@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 from core.collection.run import Hook
 from core.coordination.schedule import SharedSchedule
 from core.store.time import store_time
-from core.summaries.folding import SummaryFolding
 from entrypoints.jobs.background import Job
 from entrypoints.jobs.shared import scheduled_job
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     # Commands import this module too, and start without storage SDKs.
     from config.container import RegistryApplication
+    from core.summaries.folding import SummaryFolding
 
 
 def summary_hooks(application: "RegistryApplication") -> tuple[Hook, ...]:
@@ -22,22 +24,24 @@ def summary_hooks(application: "RegistryApplication") -> tuple[Hook, ...]:
         return ()
 
     async def remove_leftovers() -> int:
-        return await application.folding.remove_leftovers(await store_time(application.storage))
+        return await application.new_folding().remove_leftovers(await store_time(application.storage))
 
     return (remove_leftovers,)
 
 
-def folding_job(folding: SummaryFolding, schedule: SharedSchedule, *, interval_seconds: float) -> Job:
+def folding_job(
+    new_folding: "Callable[[], SummaryFolding]", schedule: SharedSchedule, *, interval_seconds: float
+) -> Job:
     """Return the job; every replica schedules it, and each run is done by one of them.
 
     Args:
-        folding: does the work of one run.
+        new_folding: returns what does the work of one run.
         schedule: shared by all replicas, created with the same interval.
         interval_seconds: interval between two runs.
     """
 
     async def work(now: datetime) -> str:
-        counts = await folding.run(now, is_held=lambda: schedule.is_held)
+        counts = await new_folding().run(now, is_held=lambda: schedule.is_held)
         return json.dumps(dict(counts.as_json()))
 
     async def run() -> None:

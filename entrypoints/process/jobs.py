@@ -73,7 +73,7 @@ def _shared_jobs(application: ServerApplication, observation: WorkerObservation)
     ]
     if settings.summaries.enabled and not settings.storage.readonly_enabled:
         seconds = settings.summaries.interval_seconds
-        jobs.append(folding_job(application.folding, application.folding_schedule, interval_seconds=seconds))
+        jobs.append(folding_job(application.new_folding, application.folding_schedule, interval_seconds=seconds))
     retention = settings.retention
     if retention.rules and retention.interval_seconds:
         schedule = application.retention_schedule

@@ -34,7 +34,7 @@ def make_job(store):
         store.storage, layout.lease(job_names.FOLDING), owner_id="a", ttl=30, clock=time.clock, sleep=time.sleep
     )
     schedule = SharedSchedule(store.storage, lease, key=layout.job(job_names.FOLDING), interval=timedelta(minutes=1))
-    return folding_job(store.folding(), schedule, interval_seconds=MINUTE)
+    return folding_job(store.folding, schedule, interval_seconds=MINUTE)
 
 
 async def test_changes_are_folded_and_the_run_is_recorded(store, time):

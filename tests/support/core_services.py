@@ -44,6 +44,7 @@ from core.store.links import Links
 from core.store.manifest_cache import ManifestCache
 from core.store.tag_links import TagLinks
 from core.summaries.changes import ChangeLog, ChangeRecorder
+from core.summaries.lists import Lists, ListServices
 from core.summaries.names import RepositoryNames
 from core.summaries.repository_list import RepositoryLists
 from core.summaries.service import SummaryService
@@ -204,20 +205,9 @@ class CoreServices:
         summaries = SummaryService(
             self.storage, self.tag_links, log=log, clock=self.clock, now=self.now, offload=self.offload
         )
-        return Registry(
-            blobs=self.blobs,
-            uploads=self.uploads,
-            manifests=self.manifests,
-            tags=self.tags,
-            referrers=self.referrers,
-            trash=self.trash_service,
-            repositories=self.repositories,
-            retention=self.retention,
-            catalog=catalog,
-            publisher=self.publisher,
+        services = ListServices(
             summaries=summaries,
             history=HistoryService(self.storage, self.tag_links, log=log, summaries=summaries),
-            changes=ChangeRecorder(self.storage, now=self.now, new_id=self.new_id),
             tag_lists=TagLists(
                 summaries,
                 is_immutable=self.policy.is_immutable,
@@ -230,6 +220,20 @@ class CoreServices:
                 names=RepositoryNames(catalog.page, log=log, clock=self.clock, page_size_max=1000),
                 page_size_max=1000,
             ),
+        )
+        return Registry(
+            blobs=self.blobs,
+            uploads=self.uploads,
+            manifests=self.manifests,
+            tags=self.tags,
+            referrers=self.referrers,
+            trash=self.trash_service,
+            repositories=self.repositories,
+            retention=self.retention,
+            catalog=catalog,
+            publisher=self.publisher,
+            changes=ChangeRecorder(self.storage, now=self.now, new_id=self.new_id),
+            lists=Lists(lambda: services),
             pulls=self.pull_recorder,
         )
 

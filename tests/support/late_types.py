@@ -3,6 +3,11 @@
 from typing import Any, Final
 
 from config.container.pull_through import PullThrough
+from core.summaries.folding import SummaryFolding
 from core.transfer.mirrors import MirrorService
 
-LATE_TYPES: Final[dict[str, Any]] = {"MirrorService": MirrorService, "PullThrough": PullThrough}
+LATE_TYPES: Final[dict[str, Any]] = {
+    "MirrorService": MirrorService,
+    "PullThrough": PullThrough,
+    "SummaryFolding": SummaryFolding,
+}
