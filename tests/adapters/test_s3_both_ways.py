@@ -22,6 +22,7 @@ from adapters.blob_storage.s3.direct.address import bucket_url
 from adapters.blob_storage.s3.direct.documents import ANSWER_BYTES_MAX
 from adapters.blob_storage.s3.direct.requests import open_direct
 from adapters.blob_storage.s3.errors import AnswerError, RequestError, is_transient
+from adapters.blob_storage.s3.multipart import StoredPart, complete_upload
 from adapters.blob_storage.s3.presets.dialects import OSS
 from adapters.blob_storage.s3.requests import Requests
 from adapters.blob_storage.s3.sdk.requests import open_sdk
@@ -449,3 +450,28 @@ async def test_store_that_needs_no_proxy_gets_the_requests_itself(
         for way in ways:
             await send(way, "head_object", {"Key": "a"})
     assert [request.target for request in store.received] == ["/images/a"] * 2
+
+
+@pytest.mark.parametrize("size", [len(CONTENT), 1])
+async def test_completion_that_fails_in_its_answer_is_checked_and_repeated(store: Store, size: int) -> None:
+    store.answer_once = document(FAILED)
+    quick = RetryOptions(pause_base_seconds=0.001)
+    async with StoreClient.open(options(store, retry=quick), S3) as client:
+        await complete_upload(client, "/a", "u", [StoredPart('"e"')], size)
+    repeated = ["POST", "HEAD", "POST"]
+    assert [request.method for request in store.received] == (repeated if size == 1 else repeated[:2])
+
+
+@pytest.mark.parametrize(
+    ("operation", "head"),
+    [
+        ("head_object", b"Content-Length: some\r\n"),
+        ("head_object", b""),
+        ("get_object", b"Transfer-Encoding: chunked\r\n"),
+    ],
+)
+async def test_object_without_a_size_is_an_error(store: Store, operation: str, head: bytes) -> None:
+    store.answer = b"HTTP/1.1 200 OK\r\n" + head + b"\r\n"
+    async with StoreClient.open(options(store, connections_max=8 if operation == "head_object" else 1), S3) as client:
+        with pytest.raises(StorageUnavailableError, match="InvalidAnswerError"):
+            await client.call(operation, key="/a", bytes_max=None if operation == "head_object" else 10)
