@@ -6,7 +6,7 @@ from typing import ClassVar, Final
 
 from adapters.addresses import address_problem
 from core.model.secret import Secret
-from core.model.setting import Group, OldKey, Unused, setting
+from core.model.setting import Group, OldKey, Unused, section, setting
 
 _CONNECTIONS_MAX: Final = 50
 
@@ -85,7 +85,7 @@ class RedisOptions:
     idle_timeout: ClassVar = OldKey(
         "pool.idletimeout", "Old spelling of `redis.connmaxidletime`.", float, replaced_by="connmaxidletime"
     )
-    tls: RedisTlsOptions = setting("tls", "TLS to Redis.", RedisTlsOptions())
+    tls: RedisTlsOptions = section("tls", "TLS to Redis.", RedisTlsOptions)
     pool_fifo: ClassVar = Unused("poolfifo", "Order of the pool.")
     redirects_max: ClassVar = Unused("maxredirects", "Redirects in a cluster.")
     readonly: ClassVar = Unused("readonly", "Reads from replicas of a cluster.")

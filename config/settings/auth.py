@@ -11,7 +11,7 @@ from adapters.addresses import is_web_url
 from adapters.auth.algorithms import ALGORITHMS
 from adapters.auth.issuer_options import IssuerOptions, has_allowed_scheme, issuer_url_problem, key_set_problem
 from config.settings.oidc import OidcSettings
-from core.model.setting import MISSING_VALUE, Group, SettingInvalidError, setting
+from core.model.setting import MISSING_VALUE, Group, SettingInvalidError, section, setting
 from core.model.workloads import WorkloadRule
 
 
@@ -119,21 +119,21 @@ class AuthSettings:
 
     methods: tuple[AuthKind, ...] = (AuthKind.NONE,)
     none: ClassVar = Group("none", "No authentication.", may_be_empty=True)
-    silly: SillySettings = setting("silly", "Accepts any credentials; for tests.", SillySettings(), may_be_empty=True)
-    htpasswd: HtpasswdSettings = setting(
-        "htpasswd", "Users and passwords in a file.", HtpasswdSettings(), may_be_empty=True
+    silly: SillySettings = section("silly", "Accepts any credentials; for tests.", SillySettings, may_be_empty=True)
+    htpasswd: HtpasswdSettings = section(
+        "htpasswd", "Users and passwords in a file.", HtpasswdSettings, may_be_empty=True
     )
-    token: TokenSettings = setting("token", "Tokens signed by a token server.", TokenSettings(), may_be_empty=True)
+    token: TokenSettings = section("token", "Tokens signed by a token server.", TokenSettings, may_be_empty=True)
     workloads: tuple[WorkloadSettings, ...] = setting(
         "workloads",
         "Tokens of CI systems and clusters; the first matching entry decides.",
         (),
         refuses_unknown=True,
     )
-    oidc: OidcSettings = setting(
+    oidc: OidcSettings = section(
         "oidc",
         "Sign-in to the web page at an identity provider.",
-        OidcSettings(),
+        OidcSettings,
         may_be_empty=True,
         refuses_unknown=True,
     )

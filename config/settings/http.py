@@ -12,7 +12,7 @@ from config.cipher_suites import suite_problem
 from config.settings.acme import LetsEncryptSettings
 from core.model.client_certificates import ClientIdentity
 from core.model.secret import Secret
-from core.model.setting import MISSING_VALUE, Group, SettingInvalidError, Unused, setting
+from core.model.setting import MISSING_VALUE, Group, SettingInvalidError, Unused, section, setting
 
 _BASE_URL: Final = re.compile(r"https?://[^/\s?#@]+(?:/[^\s?#]*)?")
 _ORIGIN: Final = re.compile(r"\*|https?://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
@@ -290,9 +290,9 @@ class HttpSettings:
         at_least=1,
         at_most=32,
     )
-    cors: CorsSettings = setting("cors", "Access for browser pages of other origins.", CorsSettings())
-    limits: LimitSettings = setting("limits", "Limits on the resources that clients may use.", LimitSettings())
-    debug: DebugSettings = setting("debug", "The debug listener.", DebugSettings())
+    cors: CorsSettings = section("cors", "Access for browser pages of other origins.", CorsSettings)
+    limits: LimitSettings = section("limits", "Limits on the resources that clients may use.", LimitSettings)
+    debug: DebugSettings = section("debug", "The debug listener.", DebugSettings)
     http2: ClassVar = Group("http2", "HTTP/2.")
     http2_disabled: ClassVar = Unused("http2.disabled", "Whether HTTP/2 is off; this registry never uses it.")
     h2c: ClassVar = Group("h2c", "HTTP/2 without TLS.")

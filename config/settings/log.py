@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Final
 
 from adapters.addresses import address_problem
 from core.model.secret import Secret
-from core.model.setting import MISSING_VALUE, Group, SettingInvalidError, setting
+from core.model.setting import MISSING_VALUE, Group, SettingInvalidError, section, setting
 
 CREDENTIAL_LOGGERS: Final = frozenset(
     {"aiobotocore", "aiohttp", "aiomysql", "asyncio", "boto3", "botocore", "redis", "urllib3"}
@@ -100,7 +100,7 @@ class HookSettings:
     levels: tuple[MailLevel, ...] = setting(
         "levels", "Levels of the reported records; `panic` means defects: errors with a traceback.", ()
     )
-    options: MailSettings = setting("options", "The mails.", MailSettings(), go=("MAILOPTIONS",))
+    options: MailSettings = section("options", "The mails.", MailSettings, go=("MAILOPTIONS",))
 
     @staticmethod
     def complete(values: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from adapters.addresses import endpoint_problem, is_web_url
 from config.durations import parse_duration
-from core.model.setting import MISSING_VALUE, OldKey, SettingInvalidError, setting
+from core.model.setting import MISSING_VALUE, OldKey, SettingInvalidError, section, setting
 
 _DEFAULT_VALIDITY: Final = "20m"
 _DEFAULT_FREQUENCY: Final = "12h"
@@ -167,7 +167,7 @@ class StorageMiddleware:
         "name", "The middleware's name; `alicdn` is ignored with a warning.", None, required=MISSING_VALUE
     )
     disabled: bool = setting("disabled", "Whether the middleware is off.", default=False)
-    options: StorageMiddlewareOptions = setting("options", "Parameters of the middleware.", StorageMiddlewareOptions())
+    options: StorageMiddlewareOptions = section("options", "Parameters of the middleware.", StorageMiddlewareOptions)
 
     @staticmethod
     def complete(values: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Final
 from adapters.addresses import address_problem
 from config.settings.checks import web_url_problem
 from core.model.secret import Secret
-from core.model.setting import MISSING_VALUE, Group, OldKey, SettingInvalidError, setting
+from core.model.setting import MISSING_VALUE, Group, OldKey, SettingInvalidError, section, setting
 from core.notifications.envelope import EnvelopeType
 
 _ENDPOINT_NAME_BYTES_MAX: Final = 64
@@ -86,8 +86,8 @@ class ReadinessSettings:
 class HealthSettings:
     """All health checks; distribution's variables use the names of its Go fields for the lists."""
 
-    readiness: ReadinessSettings = setting("readiness", "Readiness, as returned by `/readyz`.", ReadinessSettings())
-    storage: StorageCheckSettings = setting("storagedriver", "The check of the storage.", StorageCheckSettings())
+    readiness: ReadinessSettings = section("readiness", "Readiness, as returned by `/readyz`.", ReadinessSettings)
+    storage: StorageCheckSettings = section("storagedriver", "The check of the storage.", StorageCheckSettings)
     files: tuple[FileCheckSettings, ...] = setting("file", "Checks of files.", (), go=("FILECHECKERS",))
     http: tuple[HttpCheckSettings, ...] = setting("http", "Checks of URLs.", (), go=("HTTPCHECKERS",))
     tcp: tuple[TcpCheckSettings, ...] = setting("tcp", "Checks of ports.", (), go=("TCPCHECKERS",))
@@ -209,7 +209,7 @@ class NotificationSettings:
         "events.version", "Format of events: v1 as in distribution 2, v2 as in distribution 3.", EnvelopeType.V1
     )
     endpoints: tuple[EndpointSettings, ...] = setting("endpoints", "Receivers of events.", ())
-    outbox: OutboxSettings = setting("outbox", "Where events are stored until they are delivered.", OutboxSettings())
+    outbox: OutboxSettings = section("outbox", "Where events are stored until they are delivered.", OutboxSettings)
 
     @staticmethod
     def complete(values: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from yarl import URL
 
 from adapters.upstream.options import ProxyExecSettings, UpstreamOptions, registry_url_problem
 from core.model.secret import Secret
-from core.model.setting import MISSING_VALUE, SettingInvalidError, setting
+from core.model.setting import MISSING_VALUE, SettingInvalidError, section, setting
 from core.pull_through.limits import CacheLimits, PrefetchRule
 
 HUB_HOSTS: Final = ("docker.io", "index.docker.io", "registry-1.docker.io")
@@ -55,7 +55,7 @@ class ProxySettings:
     spool: str = setting(
         "spool", "Folder for blobs in flight, on a local disk; without it the registry chooses one.", ""
     )
-    limits: CacheLimits = setting("limits", "The limits of the cache.", CacheLimits(), refuses_unknown=True)
+    limits: CacheLimits = section("limits", "The limits of the cache.", CacheLimits, refuses_unknown=True)
     prefetch: tuple[PrefetchRule, ...] = setting("prefetch", "Images that the cache keeps up to date.", ())
 
     @staticmethod

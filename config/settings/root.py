@@ -22,7 +22,7 @@ from config.settings.storage import NO_DRIVER, DescriptorCache, StorageSettings
 from config.settings.summaries import SummarySettings
 from config.settings.ui import UiSettings
 from core.model.secret import Secret
-from core.model.setting import MISSING_VALUE, Group, OldKey, SettingInvalidError, Unused, setting
+from core.model.setting import MISSING_VALUE, Group, OldKey, SettingInvalidError, Unused, section, setting
 
 
 def _regex_problem(text: str) -> str | None:
@@ -146,32 +146,32 @@ class Settings:
     version: str = setting(
         "version", "Version of the file format.", "0.1", choices=("0.1",), required="must be given as 0.1"
     )
-    log: LogSettings = setting("log", "Logs.", LogSettings())
+    log: LogSettings = section("log", "Logs.", LogSettings)
     old_log_level: ClassVar = OldKey(
         "loglevel", "Old spelling of `log.level`.", LogLevel, any_case=True, replaced_by="log.level"
     )
-    storage: StorageSettings = setting(
-        "storage", "The storage of images.", StorageSettings(), may_be_bare=True, required=NO_DRIVER
+    storage: StorageSettings = section(
+        "storage", "The storage of images.", StorageSettings, may_be_bare=True, required=NO_DRIVER
     )
-    auth: AuthSettings = setting(
-        "auth", "Authentication of clients.", AuthSettings(), may_be_bare=True, refuses_unknown=True
+    auth: AuthSettings = section(
+        "auth", "Authentication of clients.", AuthSettings, may_be_bare=True, refuses_unknown=True
     )
-    access: AccessSettings = setting("access", "Access rules.", AccessSettings(), refuses_unknown=True)
-    audit: AuditSettings = setting("audit", "The audit log.", AuditSettings(), refuses_unknown=True)
-    middleware: MiddlewareSettings = setting("middleware", "Middlewares.", MiddlewareSettings())
+    access: AccessSettings = section("access", "Access rules.", AccessSettings, refuses_unknown=True)
+    audit: AuditSettings = section("audit", "The audit log.", AuditSettings, refuses_unknown=True)
+    middleware: MiddlewareSettings = section("middleware", "Middlewares.", MiddlewareSettings)
     reporting: ClassVar = Group("reporting", "Error reporting.")
     bugsnag: ClassVar = Unused("reporting.bugsnag", "Error reports to Bugsnag.")
     newrelic: ClassVar = Unused("reporting.newrelic", "Measurements to New Relic.")
-    http: HttpSettings = setting("http", "The HTTP server.", HttpSettings())
-    notifications: NotificationSettings = setting("notifications", "Events.", NotificationSettings())
+    http: HttpSettings = section("http", "The HTTP server.", HttpSettings)
+    notifications: NotificationSettings = section("notifications", "Events.", NotificationSettings)
     redis: RedisOptions | None = setting("redis", "Redis.", None, transparent=("OPTIONS",))
-    health: HealthSettings = setting("health", "Health checks.", HealthSettings())
-    catalog: CatalogSettings = setting("catalog", "The catalog of repositories.", CatalogSettings())
-    summaries: SummarySettings = setting(
-        "summaries", "Summaries of repositories, for lists and search.", SummarySettings()
+    health: HealthSettings = section("health", "Health checks.", HealthSettings)
+    catalog: CatalogSettings = section("catalog", "The catalog of repositories.", CatalogSettings)
+    summaries: SummarySettings = section(
+        "summaries", "Summaries of repositories, for lists and search.", SummarySettings
     )
-    tags: TagSettings = setting("tags", "Lists of tags.", TagSettings())
-    ui: UiSettings = setting("ui", "The web page.", UiSettings(), refuses_unknown=True)
+    tags: TagSettings = section("tags", "Lists of tags.", TagSettings)
+    ui: UiSettings = section("ui", "The web page.", UiSettings, refuses_unknown=True)
     proxy: ProxySettings | None = setting("proxy", "The pull-through cache.", None)
     mirrors: tuple[MirrorSettings, ...] = setting(
         "mirrors",
@@ -181,8 +181,8 @@ class Settings:
     )
     compatibility: ClassVar = Group("compatibility", "Old formats.")
     schema1: ClassVar = Unused("compatibility.schema1", "Pushes of Docker schema 1 manifests.")
-    retention: RetentionSettings = setting("retention", "Retention of tags.", RetentionSettings(), refuses_unknown=True)
-    validation: ValidationSettings = setting("validation", "Checks of pushed manifests.", ValidationSettings())
+    retention: RetentionSettings = section("retention", "Retention of tags.", RetentionSettings, refuses_unknown=True)
+    validation: ValidationSettings = section("validation", "Checks of pushed manifests.", ValidationSettings)
     policy: ClassVar = Group("policy", "Policies.")
     repository_policy: ClassVar = Group("policy.repository", "Rules for repositories.")
     classes: ClassVar = Unused("policy.repository.classes", "Classes of content that may be pushed.")

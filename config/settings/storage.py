@@ -8,7 +8,7 @@ from adapters.blob_storage.s3.options import S3Options
 from adapters.blob_storage.s3.presets import GcsOptions, OssOptions, SwiftOptions
 from adapters.blob_storage.scs.options import ScsOptions
 from config.tree import Section
-from core.model.setting import Group, OldKey, SettingInvalidError, Unused, setting
+from core.model.setting import Group, OldKey, SettingInvalidError, Unused, section, setting
 
 _MIB: Final = 1024 * 1024
 SETTLE_SECONDS_MIN: Final = 2.0
@@ -136,17 +136,15 @@ class StorageSettings:
     kind: StorageKind = StorageKind.INMEMORY
     authorities: str | None = None
     """File of certificates that an object store's is verified by (`AWS_CA_BUNDLE`)."""
-    filesystem: FilesystemSettings = setting(
-        "filesystem", "Images in a folder.", FilesystemSettings(), may_be_empty=True
-    )
+    filesystem: FilesystemSettings = section("filesystem", "Images in a folder.", FilesystemSettings, may_be_empty=True)
     inmemory: ClassVar = Group("inmemory", "Images in memory, for tests.", may_be_empty=True)
-    scs: ScsOptions = setting("scs", "Images in Sohu Cloud Storage.", ScsOptions(), may_be_empty=True)
-    s3: S3Options = setting("s3", "Images in an S3 bucket.", S3Options(), may_be_empty=True)
+    scs: ScsOptions = section("scs", "Images in Sohu Cloud Storage.", ScsOptions, may_be_empty=True)
+    s3: S3Options = section("s3", "Images in an S3 bucket.", S3Options, may_be_empty=True)
     s3aws: ClassVar = OldKey("s3aws", "Old spelling of `s3`.", S3Options, replaced_by="s3", may_be_empty=True)
     s3goamz: ClassVar = OldKey("s3goamz", "Old spelling of `s3`.", S3Options, replaced_by="s3", may_be_empty=True)
-    gcs: GcsOptions = setting("gcs", "Images in Google Cloud Storage.", GcsOptions(), may_be_empty=True)
-    oss: OssOptions = setting("oss", "Images in Aliyun OSS.", OssOptions(), may_be_empty=True)
-    swift: SwiftOptions = setting("swift", "Images in OpenStack Swift.", SwiftOptions(), may_be_empty=True)
+    gcs: GcsOptions = section("gcs", "Images in Google Cloud Storage.", GcsOptions, may_be_empty=True)
+    oss: OssOptions = section("oss", "Images in Aliyun OSS.", OssOptions, may_be_empty=True)
+    swift: SwiftOptions = section("swift", "Images in OpenStack Swift.", SwiftOptions, may_be_empty=True)
     azure: ClassVar = Unused("azure", "Images in Azure Blob Storage.")
     rados: ClassVar = Unused("rados", "Images in Ceph.")
     delete: ClassVar = Group("delete", "Deletion.")
@@ -185,18 +183,16 @@ class StorageSettings:
         None,
     )
     maintenance: ClassVar = Group("maintenance", "Background tasks and the read-only mode.")
-    upload_purging: UploadPurgingSettings = setting(
-        "maintenance.uploadpurging", "Removal of abandoned upload sessions.", UploadPurgingSettings()
+    upload_purging: UploadPurgingSettings = section(
+        "maintenance.uploadpurging", "Removal of abandoned upload sessions.", UploadPurgingSettings
     )
-    garbage_collection: GarbageCollectionSettings = setting(
-        "maintenance.garbagecollect", "Garbage collection by running servers.", GarbageCollectionSettings()
+    garbage_collection: GarbageCollectionSettings = section(
+        "maintenance.garbagecollect", "Garbage collection by running servers.", GarbageCollectionSettings
     )
-    verification: VerificationSettings = setting(
-        "maintenance.verify", "Verification of the store by running servers.", VerificationSettings()
+    verification: VerificationSettings = section(
+        "maintenance.verify", "Verification of the store by running servers.", VerificationSettings
     )
-    usage: UsageSettings = setting(
-        "maintenance.usage", "Measurement of storage use by running servers.", UsageSettings()
-    )
+    usage: UsageSettings = section("maintenance.usage", "Measurement of storage use by running servers.", UsageSettings)
     readonly: ClassVar = Group("maintenance.readonly", "The read-only mode.")
     readonly_enabled: bool = setting(
         "maintenance.readonly.enabled", "Whether pushes and deletes are refused.", default=False

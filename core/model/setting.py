@@ -122,3 +122,10 @@ def setting(key: str, doc: str, default: T, **rules: Unpack[Rules]) -> T:
     if default.__class__.__hash__ is None:
         return field(default_factory=default.__class__, metadata=metadata)
     return field(default=default, metadata=metadata)
+
+
+def section(key: str, doc: str, kind: type[T], **rules: Unpack[Rules]) -> T:
+    """Declare a field of a dataclass as a section: a dataclass whose defaults stand in for a missing section."""
+    # Created where settings are read, which a server leaves to another process.
+    made: T = field(default_factory=kind, metadata={DECLARATION: Setting(key, doc, **rules)})
+    return made

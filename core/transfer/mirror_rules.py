@@ -9,7 +9,7 @@ from typing import Any, Final
 from core.errors import NameInvalidError
 from core.model.globs import Globs, glob_problem
 from core.model.names import RepositoryName, Tag
-from core.model.setting import MISSING_VALUE, SettingInvalidError, setting
+from core.model.setting import MISSING_VALUE, SettingInvalidError, section, setting
 from core.model.version_ranges import VersionRange, range_problem, version_of
 
 _WILDCARD: Final = re.compile(r"[*?]")
@@ -122,7 +122,7 @@ class MirrorRules:
         "",
         check=target_problem,
     )
-    tags: TagRules = setting("tags", "Tags to copy.", TagRules())
+    tags: TagRules = section("tags", "Tags to copy.", TagRules)
     every_seconds: float = setting("every", "Interval between two runs.", 6 * 3600.0, above_zero=True)
     deletes: Deletions = setting(
         "deletes", "Whether tags that the upstream no longer has are kept or deleted here.", Deletions.KEEP
