@@ -19,15 +19,12 @@ from config.spellings import find_unknown, respell, widen_bare
 from config.support import Severity, check_support
 from config.tracing import read_tracing
 from config.tree import DEFAULT_SOURCE, KeyPath, Scalar, Section, Source, dotted, find_node
-from config.variables import variable_of
+from config.variables import AUTHORITIES_VARIABLE, variable_of
 from config.yaml_tree import parse_document
 from core.model.setting import MISSING_VALUE
 
 _VARIABLES: Final = "environment variables"
 """The source of messages about a configuration without a file."""
-
-_AUTHORITIES_VARIABLE: Final = "AWS_CA_BUNDLE"
-"""Where the AWS SDKs, and so distribution, find the certificates of private authorities."""
 
 _FILE_BYTES_MAX: Final = 512 * 1024
 
@@ -50,7 +47,7 @@ def read_configuration(path: str | None, environ: Mapping[str, str]) -> Loaded:
         *unsupported[Severity.REFUSE],
     ]
     settings = _build(root, path or _VARIABLES, problems)
-    authorities = environ.get(_AUTHORITIES_VARIABLE) or None
+    authorities = environ.get(AUTHORITIES_VARIABLE) or None
     settings = replace(settings, storage=replace(settings.storage, authorities=authorities))
     tracing, tracing_warnings = read_tracing(environ)
     return Loaded(

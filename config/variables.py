@@ -16,6 +16,8 @@ SEARCH_VARIABLES: Final = {
 }
 """The two variables of the registry that this one replaces; they take precedence over `REGISTRY_CATALOG_…`."""
 FILE_SUFFIX: Final = "_FILE"
+AUTHORITIES_VARIABLE: Final = "AWS_CA_BUNDLE"
+"""Where the AWS SDKs, and so distribution, find the certificates of private authorities."""
 
 
 class Side(StrEnum):
@@ -39,7 +41,12 @@ def variables_of_side(environ: Mapping[str, str], side: Side, *, with_plain: boo
         with_plain: whether variables without a side apply to it; those of the side itself take precedence.
     """
     sides = tuple(each.prefix for each in Side)
-    plain = {name: value for name, value in environ.items() if not name.startswith(sides)} if with_plain else {}
+    # The authorities are those of the machine, not of one configuration.
+    plain = {
+        name: value
+        for name, value in environ.items()
+        if not name.startswith(sides) and (with_plain or name == AUTHORITIES_VARIABLE)
+    }
     own = {
         PREFIX + name.removeprefix(side.prefix): value
         for name, value in environ.items()

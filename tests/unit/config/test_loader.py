@@ -8,7 +8,7 @@ import pytest
 import config
 from adapters.blob_storage.scs import REGIONS
 from config.errors import ConfigError
-from config.loader import find_path, load
+from config.loader import find_path, load, load_side
 from config.settings import (
     AuthKind,
     DescriptorCache,
@@ -19,6 +19,7 @@ from config.settings import (
     StorageKind,
     TlsVersion,
 )
+from config.variables import Side
 from tests.support.configuration import MINIMAL, SCS, LoadText, problems_of, shown, sources
 
 SHIPPED = Path(config.__file__).parent
@@ -86,6 +87,14 @@ def test_variables_of_the_old_registry_are_a_configuration() -> None:
 def test_authorities_of_the_store_are_those_of_the_aws_sdks(named: str) -> None:
     loaded = load(None, environ={**SCS_VARIABLES, "AWS_CA_BUNDLE": named})
     assert loaded.settings.storage.authorities == (named or None)
+
+
+def test_both_sides_of_a_copy_trust_the_authorities_of_the_machine(tmp_path: Path) -> None:
+    path = tmp_path / "config.yml"
+    path.write_text(MINIMAL, encoding="utf-8")
+    for plain in (None, Side.TO):
+        loaded = load_side(str(path), Side.FROM, plain=plain, environ={"AWS_CA_BUNDLE": "/own.pem"})
+        assert loaded.settings.storage.authorities == "/own.pem"
 
 
 def test_problems_without_a_file_name_the_variables() -> None:
