@@ -170,8 +170,8 @@ class S3Options:
     )
     multipart_copy_threshold_bytes: int = setting(
         "multipartcopythresholdsize",
-        "Size in bytes above which objects are copied in parts.",
-        32 * MIB,
+        "Size in bytes above which objects are copied in parts. Distribution's default is 33554432.",
+        100 * MIB,
         at_most=PART_BYTES_MAX,
     )
     user_agent: str | None = setting("useragent", "User-Agent of requests to the store.", None)
