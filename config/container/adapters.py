@@ -2,20 +2,16 @@
 
 import time
 from contextlib import AbstractAsyncContextManager, nullcontext
-from pathlib import Path
 
 from dependency_injector.containers import DeclarativeContainer
 from dependency_injector.providers import Callable, Dependency, Object, Provider, Selector, Singleton
 
-from adapters.audit_log.file import FileAuditLog
 from adapters.audit_log.stream import DisabledAuditLog, StreamAuditLog
 from adapters.auth.open import OpenAuthenticator
 from adapters.auth.silly import SillyAuthenticator
 from adapters.blob_storage.filesystem import FilesystemBlobStorage
-from adapters.blob_storage.memory import InMemoryBlobStorage
 from adapters.blob_storage.s3.shared_use import SharedUse
 from adapters.catalog_index.listing import ListingCatalogIndex
-from adapters.catalog_index.local_file import LocalFileCatalogIndex
 from adapters.descriptor_cache.marks import SharedMarks
 from adapters.descriptor_cache.memory import DisabledDescriptorCache, HintCache, InMemoryDescriptorCache
 from adapters.descriptor_cache.shared import SharedDescriptorCache
@@ -32,6 +28,7 @@ from config.container.authenticators import (
 )
 from config.container.caches import entries_max, kind_of_cache, observed_descriptor_cache, redis_cache
 from config.container.redirection import make_redirector
+from config.container.selected import file_audit_log, in_memory_storage, local_file_index
 from config.container.storages import (
     mysql_address,
     mysql_catalog_index,
@@ -73,7 +70,7 @@ class Adapters(DeclarativeContainer):
     preset_storage = Singleton(preset_blob_storage, settings.provided.storage, upload_use)
     plain_blob_storage: Provider[StagingStorage] = Selector(
         settings.provided.storage.kind,
-        inmemory=Singleton(InMemoryBlobStorage, now=now),
+        inmemory=Singleton(in_memory_storage, now),
         filesystem=Singleton(
             FilesystemBlobStorage,
             root_directory=settings.provided.storage.filesystem.root_directory,
@@ -93,14 +90,14 @@ class Adapters(DeclarativeContainer):
         settings.provided.catalog.backend,
         LISTING=Singleton(ListingCatalogIndex, storage=blob_storage),
         MYSQL=Singleton(mysql_catalog_index, Callable(mysql_address, settings.provided.catalog.mysql_dsn), now=now),
-        LOCAL=Singleton(LocalFileCatalogIndex, path=Singleton(Path, settings.provided.catalog.local_path)),
+        LOCAL=Singleton(local_file_index, settings.provided.catalog.local_path),
     )
 
     audit_log: Provider[AuditLog] = Selector(
         settings.provided.audit.kind,
         disabled=Singleton(DisabledAuditLog),
         stream=Singleton(StreamAuditLog, Singleton(UnblockedStream, 1)),
-        file=Singleton(FileAuditLog, Singleton(Path, settings.provided.audit.file), sync=settings.provided.audit.sync),
+        file=Singleton(file_audit_log, settings.provided.audit),
     )
 
     shared_secret = Singleton(reveal_or_make_secret, settings.provided.http.secret)
@@ -164,7 +161,7 @@ class Adapters(DeclarativeContainer):
         settings.provided.notifications.outbox.backend,
         storage=blob_storage,
         local=Singleton(FilesystemBlobStorage, root_directory=settings.provided.notifications.outbox.path),
-        memory=Singleton(InMemoryBlobStorage, now=now),
+        memory=Singleton(in_memory_storage, now),
     )
     outbox_lifetime: Provider[AbstractAsyncContextManager[object]] = Selector(
         settings.provided.notifications.outbox.backend,

@@ -26,7 +26,6 @@ from entrypoints.http.middleware.tracing import tracing
 from entrypoints.http.probes import Probes
 from entrypoints.observability.caching import eviction_observer, prefetch_observer
 from entrypoints.observability.checks import check_storage, configured_checks
-from entrypoints.observability.debug import is_public, private_app, public_app
 from entrypoints.observability.gauges import (
     catalog_reader,
     certificate_gauge,
@@ -40,17 +39,16 @@ from entrypoints.observability.health import CheckFailedError, Health
 from entrypoints.observability.jobs import VerificationObserver, collection_observer
 from entrypoints.observability.mirrors import mirror_observer
 from entrypoints.observability.notification_metrics import NotificationReader
-from entrypoints.observability.peers import Peers
 from entrypoints.observability.quotas import quota_reader
+from entrypoints.observability.reach import is_public
 from entrypoints.observability.readiness import Readiness, Requirement
-from entrypoints.observability.runtime_folder import RuntimeFolder
 from entrypoints.observability.sampler import Sampler
-from entrypoints.observability.stacks import answering_signal
 from entrypoints.observability.usage import usage_observer
 
 if TYPE_CHECKING:
     from core.pull_through.eviction import EvictionReport
     from core.transfer.mirrors import ObserveMirror
+    from entrypoints.observability.runtime_folder import RuntimeFolder
 
 _logger = logging.getLogger(__name__)
 
@@ -85,7 +83,7 @@ class DebugPlace:
     """Resources shared by the processes of a server with a debug address."""
 
     sock: socket.socket
-    folder: RuntimeFolder
+    folder: "RuntimeFolder"
     workers: int
 
 
@@ -108,6 +106,9 @@ class ServerObservation:
         debug = loaded.settings.http.debug
         if not debug.addr:
             return cls(exporters, None)
+        # Imported here and in `_listen`: most servers have no debug address.
+        from entrypoints.observability.runtime_folder import RuntimeFolder  # noqa: PLC0415
+
         if is_public(debug.addr):
             _logger.warning(
                 "http.debug.addr %s may be reachable from other machines: health and metrics need no password; "
@@ -258,6 +259,10 @@ class WorkerObservation:
         return middlewares
 
     async def _listen(self, place: DebugPlace, stack: AsyncExitStack) -> None:
+        from entrypoints.observability.debug import private_app, public_app  # noqa: PLC0415 - as in `open`
+        from entrypoints.observability.peers import Peers  # noqa: PLC0415
+        from entrypoints.observability.stacks import answering_signal  # noqa: PLC0415
+
         stack.enter_context(answering_signal(place.folder.stacks))
         public = public_app(
             self.of_application.health,

@@ -8,7 +8,6 @@ metrics.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from ipaddress import IPv6Address, ip_address
 from typing import Final
 
 from aiohttp import web
@@ -23,6 +22,7 @@ from entrypoints.observability.profiling import (
     as_pstats,
     as_text,
 )
+from entrypoints.observability.reach import is_public
 from entrypoints.observability.stacks import dump_stacks
 
 PROFILE_SECONDS: Final = 10.0
@@ -73,19 +73,6 @@ def private_app() -> web.Application:
         return web.Response(text=dump_stacks())
 
     return _app({"/profile": profile, "/stacks": stacks})
-
-
-def is_public(addr: str) -> bool:
-    """Whether an address to listen at, `host:port`, is reachable from other machines; no host means every interface."""
-    host = addr.rpartition(":")[0].strip("[]")
-    if host == "localhost":
-        return False
-    try:
-        address = ip_address(host)
-    except ValueError:
-        return True
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return not (mapped or address).is_loopback
 
 
 def _app(handlers: Mapping[str, Answer]) -> web.Application:

@@ -8,7 +8,7 @@ from typing import Final
 from config.container import ServerParts
 from config.settings import AuthSettings, HttpNetwork, Settings, has_credentials
 from core.model.access import EVERYONE, AccessPolicy, RuleAction
-from entrypoints.observability.debug import is_public
+from entrypoints.observability.reach import is_public
 
 _logger = logging.getLogger(__name__)
 

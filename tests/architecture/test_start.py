@@ -33,15 +33,17 @@ def test_command_imports_no_other_command() -> None:
 
 
 LATE = [
-    "acme", "adapters.auth.htpasswd", "adapters.catalog_index.go_dsn", "adapters.hashing.resumable",
+    "acme", "adapters.audit_log.file", "adapters.auth.htpasswd", "adapters.blob_storage.memory",
+    "adapters.catalog_index.go_dsn", "adapters.catalog_index.local_file", "adapters.hashing.resumable",
     "adapters.image_layout.folder", "adapters.notifications.http_receiver", "adapters.upstream.http", "aioboto3",
     "aiobotocore", "aiohttp_socks", "aiomysql", "babel", "bcrypt", "botocore", "cProfile",
     "config.container.pull_through", "config.effective", "config.reading", "config.schema", "core.collection.collector",
     "core.pull_through.manifests", "core.summaries.folding", "core.summaries.names", "core.summaries.query",
     "core.summaries.service", "core.summaries.tag_history", "core.summaries.tag_list", "core.transfer.image_copy",
-    "core.usage.measuring", "core.verification.verifier", "cryptography", "ctypes", "difflib", "importlib.metadata",
-    "jinja2", "joserfc", "marshmallow", "opentelemetry", "prometheus_client", "pstats", "redis", "shtab", "werkzeug",
-    "yaml",
+    "core.usage.measuring", "core.verification.verifier", "cryptography", "ctypes", "difflib",
+    "entrypoints.observability.debug", "entrypoints.observability.runtime_folder", "entrypoints.observability.stacks",
+    "importlib.metadata", "jinja2", "joserfc", "marshmallow", "opentelemetry", "prometheus_client", "pstats", "redis",
+    "shtab", "werkzeug", "yaml",
 ]  # fmt: skip
 """Modules that a server imports only with a setting, a job or a request that needs them."""
 SERVE = """

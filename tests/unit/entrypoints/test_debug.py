@@ -12,9 +12,10 @@ from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
 from adapters.metrics.prometheus import SingleProcessMetrics
-from entrypoints.observability.debug import is_public, private_app, public_app
+from entrypoints.observability.debug import private_app, public_app
 from entrypoints.observability.health import Health
 from entrypoints.observability.peers import Peers, WorkerSilentError
+from entrypoints.observability.reach import is_public
 from entrypoints.observability.runtime_folder import RuntimeFolder
 from tests.support.tools import REPOSITORY_ROOT
 from tests.unit.entrypoints.test_profiling import STUCK
