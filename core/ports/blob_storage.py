@@ -120,10 +120,10 @@ class BlobStorage(Resource):
         """
 
     async def write_all(self, objects: SmallObjects) -> None:
-        """Store small objects one after the other, each like `write`, and each durable before the next one appears.
+        """Store small objects one after the other, each like `write`.
 
-        If this raises or the process is killed, the first objects are stored and the rest are not. One request per
-        object; a store that works in threads switches threads once for all of them.
+        If this raises, the process is killed or the power is cut, the first objects are stored and the rest are not.
+        One request per object; a store that works in threads switches threads once for all of them.
         """
         for key, content in objects:
             await self.write(key, content)
@@ -133,9 +133,9 @@ class BlobStorage(Resource):
     ) -> None:
         """Store small objects like `write_all`, then remove these trees, then these keys: records before their items.
 
-        Each step is durable before the next one begins. If this raises or the process is killed, the first steps are
-        done and the rest are not. Idempotent. The requests are those of `write_all`, `delete_tree` and `delete`; a
-        store that works in threads switches threads once for all of them.
+        If this raises, the process is killed or the power is cut, the first steps are done and the rest are not.
+        Idempotent. The requests are those of `write_all`, `delete_tree` and `delete`; a store that works in threads
+        switches threads once for all of them.
         """
         await self.write_all(objects)
         if trees:

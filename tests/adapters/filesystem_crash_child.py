@@ -1,4 +1,7 @@
-"""Changes a store without end and prints the answers; `test_filesystem_crash` kills it."""
+"""Changes a store without end and prints the answers; `test_filesystem_crash` kills it, or cuts the power.
+
+With the argument `strict`, it knows of no file system that keeps the order of changes.
+"""
 
 import asyncio
 import hashlib
@@ -68,8 +71,10 @@ async def upload_forever(storage: FilesystemBlobStorage) -> None:
                 await upload.write(PATTERN * 8)
 
 
-async def main(root: str) -> None:
+async def main(root: str, *, is_strict: bool) -> None:
     async with FilesystemBlobStorage(root) as storage, asyncio.TaskGroup() as tasks:
+        if is_strict:
+            storage._tree._ordered_device = None  # noqa: SLF001
         async with storage.open_writer("/uploads/open/data"):
             tell("ready")
         for worker in range(3):
@@ -80,4 +85,4 @@ async def main(root: str) -> None:
         tasks.create_task(upload_forever(storage))
 
 
-asyncio.run(main(sys.argv[1]))
+asyncio.run(main(sys.argv[1], is_strict=sys.argv[2:] == ["strict"]))

@@ -1,4 +1,4 @@
-"""A process killed at any moment, or out of space, leaves a folder that keeps the port's promises."""
+"""A process killed at any moment, without power, or out of space leaves a folder that keeps the port's promises."""
 
 import asyncio
 import hashlib
@@ -6,14 +6,21 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
+
+import pytest
 
 from adapters.blob_storage.filesystem import FilesystemBlobStorage
+from adapters.blob_storage.filesystem.folder_syncs import ordered_device
 from core.store.objects import find
+from tests.support.mounts import cut_power, journaled_disk
 from tests.support.streams import collect, read_stream
 
 ROUNDS = 14
+POWER_CUTS = 8
 CONTENTS = [bytes([number]) * 50_000 for number in range(4)]
 PATTERN = bytes(range(256)) * 4
 
@@ -100,6 +107,41 @@ async def test_killed_process_leaves_a_sound_store(tmp_path):
         os.utime(path, (0, 0))
     async with FilesystemBlobStorage(str(tmp_path)):
         assert list(private.iterdir()) == []
+
+
+def rounds_of_power_cuts(unavailable: Callable[[str], NoReturn], folder: Path, *words: str) -> Iterator[list[str]]:
+    """Let a child change a store on a disk, cut the power at a random moment, and yield its answers; many times."""
+    chance = random.Random(5)
+    image, disk = folder / "image", folder / "disk"
+    for _ in range(POWER_CUTS):
+        with journaled_disk(unavailable, image, disk):
+            command = [sys.executable, str(CHILD), str(disk), *words]
+            with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as child:
+                assert child.stdout is not None
+                lines = [child.stdout.readline()]
+                with suppress(subprocess.TimeoutExpired):
+                    child.wait(chance.uniform(0.1, 0.6))
+                cut_power(disk)
+                child.kill()
+                lines += child.stdout.readlines()
+            assert lines[0] == "ready\n"
+        with journaled_disk(unavailable, image, disk):
+            yield [line.strip() for line in lines[1:] if line.endswith("\n")]
+
+
+@pytest.mark.parametrize("words", [(), ("strict",)], ids=["ordered", "strict"])
+async def test_power_cut_leaves_a_sound_store(tmp_path, unavailable, words):
+    disk = tmp_path / "disk"
+    with journaled_disk(unavailable, tmp_path / "image", disk):
+        assert ordered_device(str(disk)) == disk.stat().st_dev
+        async with FilesystemBlobStorage(str(disk)) as storage:
+            await storage.write("/replaced", CONTENTS[0])
+    answered_before: list[str] = []
+    for answered in rounds_of_power_cuts(unavailable, tmp_path, *words):
+        async with FilesystemBlobStorage(str(disk)) as storage:
+            await require_whole(storage, answered)
+        answered_before += answered
+    assert {line.split()[0] for line in answered_before} >= {"tagged", "untagged", "committed", "replaced", "removed"}
 
 
 FULL = """

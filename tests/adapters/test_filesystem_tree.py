@@ -10,6 +10,7 @@ import pytest
 from adapters.blob_storage.filesystem import FilesystemBlobStorage, building, removal, tree
 from adapters.blob_storage.filesystem import writer as writers
 from adapters.blob_storage.filesystem.drafts import Draft
+from adapters.blob_storage.filesystem.folder_syncs import FolderSyncs
 from core.errors import ObjectNotFoundError, StorageUnavailableError
 from tests.support.streams import collect, stage
 
@@ -97,63 +98,6 @@ def test_files_survive_another_writer_of_their_folder(folder, tmp_path, monkeypa
     assert list((tmp_path / ".tmp").iterdir()) == []
 
 
-def note_steps(monkeypatch, root: Path) -> list[str]:
-    """Return a list to which each later rename and sync is added, with its path below `root`."""
-    steps: list[str] = []
-    rename, fsync = os.rename, os.fsync
-
-    def name(path: str) -> str:
-        relative = path.removeprefix(f"{root}/")
-        return f"draft {relative.rpartition('/')[2]}" if relative.startswith(".tmp/") else relative
-
-    def note_rename(source: str, target: str) -> None:
-        rename(source, target)
-        steps.append(f"shown {name(target)}")
-
-    def note_sync(descriptor: int) -> None:
-        fsync(descriptor)
-        steps.append(f"synced {name(str(Path(f'/proc/self/fd/{descriptor}').readlink()))}")
-
-    monkeypatch.setattr(os, "rename", note_rename)
-    monkeypatch.setattr(os, "fsync", note_sync)
-    return steps
-
-
-def test_content_is_durable_before_anything_appears_and_each_file_before_the_next(folder, tmp_path, monkeypatch):
-    for name in (".tmp", "blobs", "r/_layers"):
-        (tmp_path / name).mkdir(parents=True)
-    files = [(f"{tmp_path}/blobs/1/data", b"data"), (f"{tmp_path}/r/_layers/1/link", b"link")]
-    steps = note_steps(monkeypatch, tmp_path)
-    folder.write_all(files)
-    assert steps == [
-        "synced draft data",
-        "synced draft link",
-        "shown blobs/1",
-        "synced blobs",
-        "shown r/_layers/1",
-        "synced r/_layers",
-    ]
-
-
-def test_committed_file_is_durable_before_the_files_after_it_appear(folder, tmp_path, monkeypatch):
-    for name in (".tmp", "staged", "blobs", "r"):
-        (tmp_path / name).mkdir()
-    steps = note_steps(monkeypatch, tmp_path)
-    with (tmp_path / "staged/data").open("wb", buffering=0) as file:
-        file.write(b"data")
-        folder.commit(
-            file.fileno(), f"{tmp_path}/staged/data", f"{tmp_path}/blobs/1/data", [(f"{tmp_path}/r/_layers/1", b"link")]
-        )
-    assert steps == [
-        "synced staged/data",
-        "synced draft 1",
-        "shown blobs/1/data",
-        "synced blobs/1",
-        "shown r/_layers",
-        "synced r",
-    ]
-
-
 def test_commit_that_fails_shows_nothing(folder, tmp_path, monkeypatch):
     (tmp_path / ".tmp").mkdir()
     staged = tmp_path / "data"
@@ -182,24 +126,15 @@ def test_files_whose_folders_are_removed_meanwhile_are_written(folder, tmp_path,
         (tmp_path / name).mkdir()
     show_all = Draft.show
 
-    def remove_and_show(draft: Draft) -> None:
+    def remove_and_show(draft: Draft, syncs: FolderSyncs) -> None:
         if draft.paths == [files[1][0]]:
             (tmp_path / "b").rmdir()
-        show_all(draft)
+        show_all(draft, syncs)
 
     monkeypatch.setattr(Draft, "show", remove_and_show)
     folder.write_all(files)
     assert [Path(path).read_bytes() for path, _ in files] == [content for _, content in files]
     assert list((tmp_path / ".tmp").iterdir()) == []
-
-
-@pytest.mark.parametrize("durable", [True, False])
-def test_removal_of_trees_is_durable_on_demand(folder, tmp_path, monkeypatch, durable):
-    folder.write(f"{tmp_path}/r/_uploads/1/startedat", b"2026")
-    steps = note_steps(monkeypatch, tmp_path)
-    folder.remove_trees([f"{tmp_path}/r/_uploads/1"], durable=durable)
-    assert [step for step in steps if step.startswith("synced")] == (["synced r/_uploads"] if durable else [])
-    assert list((tmp_path / "r/_uploads").iterdir()) == []
 
 
 def test_number_of_open_drafts_is_limited(folder, tmp_path, monkeypatch):

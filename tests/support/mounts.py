@@ -1,11 +1,18 @@
 """Small file systems for tests: full, read-only or mounted over a folder. Only root can mount them."""
 
+import fcntl
 import os
+import shutil
+import struct
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import Final, NoReturn
+
+_IMAGE_BYTES: Final = 128 * 1024 * 1024
+_EXT4_IOC_SHUTDOWN: Final = 0x8004587D
+_WITHOUT_JOURNAL_FLUSH: Final = 2
 
 
 @contextmanager
@@ -26,6 +33,29 @@ def small_disk(unavailable: Callable[[str], NoReturn], target: Path, size: str) 
     target.mkdir(exist_ok=True)
     with mounted(unavailable, target, "-t", "tmpfs", "-o", f"size={size}", "tmpfs"):
         yield
+
+
+@contextmanager
+def journaled_disk(unavailable: Callable[[str], NoReturn], image: Path, target: Path) -> Iterator[None]:
+    """Mount the ext4 file system in `image`, created if missing, at `target`."""
+    target.mkdir(exist_ok=True)
+    if not image.exists():
+        if shutil.which("mkfs.ext4") is None:
+            unavailable("mkfs.ext4 is missing: apt install e2fsprogs")
+        with image.open("wb") as file:
+            file.truncate(_IMAGE_BYTES)
+        subprocess.run(["mkfs.ext4", "-q", str(image)], timeout=60, check=True)
+    with mounted(unavailable, target, "-o", "loop", str(image)):
+        yield
+
+
+def cut_power(target: Path) -> None:
+    """Let the ext4 file system at `target` lose all that its journal does not hold; afterwards, each call fails."""
+    descriptor = os.open(target, os.O_RDONLY)
+    try:
+        fcntl.ioctl(descriptor, _EXT4_IOC_SHUTDOWN, struct.pack("I", _WITHOUT_JOURNAL_FLUSH))
+    finally:
+        os.close(descriptor)
 
 
 def fill(path: Path) -> None:

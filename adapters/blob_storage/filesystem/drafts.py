@@ -10,7 +10,8 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from adapters.blob_storage.filesystem.building import create_file, folders_of, parent_of, show, sync_folder
+from adapters.blob_storage.filesystem.building import create_file, folders_of, parent_of, show
+from adapters.blob_storage.filesystem.folder_syncs import FolderSyncs
 from adapters.blob_storage.filesystem.removal import TAKEN, remove
 
 DISTURBED: Final = TAKEN | {errno.ENOENT, errno.EXDEV}
@@ -54,15 +55,15 @@ class Draft:
             os.fsync(descriptor)
         self._close()
 
-    def show(self) -> None:
-        """Let the files appear, durably."""
+    def show(self, syncs: FolderSyncs) -> None:
+        """Let the files appear."""
         if len(self.paths) == 1:
             shown = show(self._private, self._top, self.paths[0], os.rename)
         else:
             os.rename(self._private, self._top)
             shown = self._top
         self._is_there = shown != self._top
-        sync_folder(parent_of(shown))
+        syncs.changed(parent_of(shown))
 
     def discard(self) -> None:
         """Close the files, and remove what has not appeared. Idempotent."""

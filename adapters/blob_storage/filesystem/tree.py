@@ -14,8 +14,8 @@ import logging
 import os
 import re
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import count, takewhile
 from typing import Final
@@ -30,6 +30,7 @@ from adapters.blob_storage.filesystem.building import (
     write_beside,
 )
 from adapters.blob_storage.filesystem.drafts import DISTURBED, Draft, discard, sync
+from adapters.blob_storage.filesystem.folder_syncs import FolderSyncs, device_of, ordered_device
 from adapters.blob_storage.filesystem.removal import prune_below, remove, remove_if_empty
 from adapters.blob_storage.filesystem.reused_folders import ReusedFolders
 from core.errors import ObjectNotFoundError
@@ -65,9 +66,11 @@ class Tree:
         self._reused = ReusedFolders()
         self._number = count()
         self._session = os.urandom(16).hex()
+        self._ordered_device: int | None = None
 
     def prepare(self) -> None:
         """Remove leftovers of crashes: entries older than a day, which no process still uses."""
+        self._ordered_device = ordered_device(self.root)
         oldest = time.time() - _LEFTOVER_AGE_SECONDS
         with suppress(FileNotFoundError), os.scandir(self._private) as entries:
             for entry in entries:
@@ -80,14 +83,9 @@ class Tree:
         self._put(path, content, os.rename, durable=durable)
 
     def write_all(self, files: Sequence[tuple[str, bytes]]) -> None:
-        """Write these contents to these paths in order, each durable before the next one appears."""
-        position = 0
-        while position < len(files):
-            some = files[position : position + _DRAFTED_MAX]
-            written = self._write_drafts(some) if len(some) > 1 else 0
-            if not written:
-                self.write(*files[position])
-            position += written or 1
+        """Write these contents to these paths in order; none survives a power cut without those before it."""
+        with self._syncing() as syncs:
+            self._write_all(files, syncs)
 
     def commit(self, descriptor: int, source: str, target: str, then: Sequence[tuple[str, bytes]]) -> None:
         """Make the open file at `source` durable and move it to `target`, then do `write_all`.
@@ -95,21 +93,24 @@ class Tree:
         Raises:
             ObjectNotFoundError: nothing is at `source`.
         """
-        drafts = self._draft(then[:_DRAFTED_MAX])
-        try:
-            os.fsync(descriptor)
-            sync(drafts)
-            self.rename(source, target)
-        except BaseException:
-            discard(drafts)
-            raise
-        self.write_all(then[self._show_all(drafts) :])
+        with self._syncing() as syncs:
+            drafts = self._draft(then[:_DRAFTED_MAX])
+            try:
+                os.fsync(descriptor)
+                sync(drafts)
+                syncs.before(parent_of(source))
+                self._rename(source, target, syncs)
+            except BaseException:
+                discard(drafts)
+                raise
+            self._write_all(then[self._show_all(drafts, syncs) :], syncs)
 
     def write_then_remove(self, files: Sequence[tuple[str, bytes]], trees: Sequence[str], paths: Sequence[str]) -> None:
-        """Do `write_all`, then `remove_trees`, then `unlink`."""
-        self.write_all(files)
-        self.remove_trees(trees)
-        self.unlink(paths)
+        """Do `write_all`, then `remove_trees`, then `unlink`; no step survives a power cut without those before it."""
+        with self._syncing() as syncs:
+            self._write_all(files, syncs)
+            self._remove_trees(trees, syncs)
+            self._unlink(paths, syncs)
 
     def create(self, path: str, content: bytes) -> bool:
         """Write `content` to `path` unless the path exists; return whether it was written.
@@ -140,6 +141,9 @@ class Tree:
         Raises:
             ObjectNotFoundError: nothing is at `source`.
         """
+        self._rename(source, target, FolderSyncs(None))
+
+    def _rename(self, source: str, target: str, syncs: FolderSyncs) -> None:
         folder = parent_of(target)
         for _ in range(_ATTEMPTS):
             try:
@@ -152,33 +156,44 @@ class Tree:
                     raise ObjectNotFoundError(source[len(self.root) :]) from None
                 make_parents(target)
                 continue
-            sync_folder(folder)
+            syncs.changed(folder)
             return
         raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
 
     def unlink(self, paths: Sequence[str]) -> None:
         """Remove the files at `paths`; folders stay, even if they are now empty, as in distribution."""
-        changed = set()
+        self._unlink(paths, FolderSyncs(None))
+
+    def _unlink(self, paths: Sequence[str], syncs: FolderSyncs) -> None:
+        changed: dict[str, bool] = {}
         for path in paths:
+            folder = parent_of(path)
+            if folder not in changed:
+                syncs.before(folder)
+                changed[folder] = False
             with suppress(FileNotFoundError, NotADirectoryError, IsADirectoryError):
                 os.unlink(path)
-                changed.add(parent_of(path))
-        for folder in changed:
-            sync_folder(folder)
+                changed[folder] = True
+        for folder, is_changed in changed.items():
+            if is_changed:
+                syncs.changed(folder)
 
     def remove_trees(self, paths: Sequence[str], *, durable: bool = True) -> None:
         """Remove the trees at `paths`: each vanishes at once by a rename to a private name, then is deleted.
 
         Without `durable`, a power cut soon after may bring them back, whole or in part.
         """
+        self._remove_trees(paths, FolderSyncs(None), durable=durable)
+
+    def _remove_trees(self, paths: Sequence[str], syncs: FolderSyncs, *, durable: bool = True) -> None:
         hidden, changed = [], set()
         for path in paths:
-            private = self._hide(path)
+            private = self._hide(path, syncs)
             if private is not None:
                 hidden.append(private)
                 changed.add(parent_of(path))
         for folder in changed if durable else ():
-            sync_folder(folder)
+            syncs.changed(folder)
         for private in hidden:
             if not self._reused.keep(private):
                 remove(private, is_folder=True)
@@ -249,7 +264,30 @@ class Tree:
             raise
         return drafts
 
-    def _write_drafts(self, files: Sequence[tuple[str, bytes]]) -> int:
+    @contextmanager
+    def _syncing(self) -> Iterator[FolderSyncs]:
+        """Yield the syncs of a call, which are done when the block ends, also by an error."""
+        # Another file system may have been mounted over the root since the start.
+        device = self._ordered_device
+        is_same = device is not None and device_of(self._private) == device
+        syncs = FolderSyncs(device if is_same else None)
+        try:
+            yield syncs
+        finally:
+            syncs.settle()
+
+    def _write_all(self, files: Sequence[tuple[str, bytes]], syncs: FolderSyncs) -> None:
+        position = 0
+        while position < len(files):
+            some = files[position : position + _DRAFTED_MAX]
+            written = self._write_drafts(some, syncs) if len(some) > 1 or syncs.is_late else 0
+            if not written:
+                # Perhaps on another file system.
+                syncs.settle()
+                self.write(*files[position])
+            position += written or 1
+
+    def _write_drafts(self, files: Sequence[tuple[str, bytes]], syncs: FolderSyncs) -> int:
         """Write files of which one sync makes all durable; return how many were written."""
         drafts = self._draft(files)
         try:
@@ -257,14 +295,14 @@ class Tree:
         except BaseException:
             discard(drafts)
             raise
-        return self._show_all(drafts)
+        return self._show_all(drafts, syncs)
 
-    def _show_all(self, drafts: Sequence[Draft]) -> int:
+    def _show_all(self, drafts: Sequence[Draft], syncs: FolderSyncs) -> int:
         """Show the files of drafts whose content is durable, in order; return how many files were shown, and stay."""
         shown = 0
         try:
             for draft in drafts:
-                draft.show()
+                draft.show(syncs)
                 shown += len(draft.paths)
         except OSError as error:
             if error.errno not in DISTURBED:
@@ -273,7 +311,7 @@ class Tree:
             discard(drafts)
         return shown
 
-    def _hide(self, path: str) -> str | None:
+    def _hide(self, path: str, syncs: FolderSyncs) -> str | None:
         """Rename the entry at `path` to a private name, and return that name; None if there is nothing."""
         private = self._new_name()
         while True:
@@ -290,6 +328,7 @@ class Tree:
                 if error.errno != errno.EXDEV:
                     raise
                 # Another file system is mounted, or linked to, below the root.
+                syncs.leave()
                 remove(path)
                 return path
             else:
