@@ -22,7 +22,8 @@ from adapters.blob_storage.s3.direct.address import bucket_url
 from adapters.blob_storage.s3.direct.documents import ANSWER_BYTES_MAX
 from adapters.blob_storage.s3.direct.requests import open_direct
 from adapters.blob_storage.s3.errors import AnswerError, RequestError, is_transient
-from adapters.blob_storage.s3.multipart import StoredPart, complete_upload
+from adapters.blob_storage.s3.listing import list_pages
+from adapters.blob_storage.s3.multipart import StoredPart, complete_upload, list_uploads
 from adapters.blob_storage.s3.presets.dialects import OSS
 from adapters.blob_storage.s3.requests import Requests
 from adapters.blob_storage.s3.sdk.requests import open_sdk
@@ -475,3 +476,20 @@ async def test_object_without_a_size_is_an_error(store: Store, operation: str, h
     async with StoreClient.open(options(store, connections_max=8 if operation == "head_object" else 1), S3) as client:
         with pytest.raises(StorageUnavailableError, match="InvalidAnswerError"):
             await client.call(operation, key="/a", bytes_max=None if operation == "head_object" else 10)
+
+
+@pytest.mark.parametrize(
+    ("listing", "content"),
+    [
+        (list_pages, b"<ListBucketResult><IsTruncated>true</IsTruncated></ListBucketResult>"),
+        (list_pages, LISTED),
+        (list_uploads, UPLOADS),
+    ],
+)
+async def test_listing_that_does_not_go_on_is_an_error(store: Store, listing: Any, content: bytes) -> None:
+    """It would never end."""
+    store.answer = document(content)
+    async with StoreClient.open(options(store), S3) as client:
+        with pytest.raises(StorageUnavailableError, match="does not go on"):
+            _ = [entry async for entry in listing(client, "")]
+    assert len(store.received) <= 2

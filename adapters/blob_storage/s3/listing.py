@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from adapters.blob_storage.s3.client import StoreClient
+from core.errors import StorageUnavailableError
 from core.ports.blob_storage import KEYS_PER_REQUEST
 
 _MD5_DIGITS: Final = 32
@@ -39,7 +40,11 @@ async def list_page(
     entries_max: int = KEYS_PER_REQUEST,
     attempts: int | None = None,
 ) -> ListedPage:
-    """Return the entries after `marker`; prefix and marker are keys in the bucket. One request."""
+    """Return the entries after `marker`; prefix and marker are keys in the bucket. One request.
+
+    Raises:
+        StorageUnavailableError: the store failed, or its next page would be this one again.
+    """
     answer = await client.call(
         "list_objects",
         attempts=attempts,
@@ -54,7 +59,10 @@ async def list_page(
     if not answer.get("IsTruncated"):
         return page
     # Without a delimiter a store may omit the next marker: the next marker is the last key.
-    return replace(page, marker=answer.get("NextMarker") or page.last)
+    following = answer.get("NextMarker") or page.last
+    if following in {"", marker}:
+        raise StorageUnavailableError(f"{client.dialect.name}: list_objects: the listing does not go on")
+    return replace(page, marker=following)
 
 
 async def list_pages(

@@ -142,7 +142,11 @@ async def abort_uploads(client: StoreClient, key: str, *, keep: str = "") -> Non
 
 
 async def list_uploads(client: StoreClient, store_prefix: str) -> AsyncGenerator[OpenUpload, None]:
-    """Yield each open upload at a key with this prefix; none if the store cannot list them. One request per 1,000."""
+    """Yield each open upload at a key with this prefix; none if the store cannot list them. One request per 1,000.
+
+    Raises:
+        StorageUnavailableError: the store failed, or its next page would be this one again.
+    """
     markers: dict[str, Any] = {}
     while client.capabilities.has(Capability.UPLOAD_LISTING):
         try:
@@ -160,7 +164,10 @@ async def list_uploads(client: StoreClient, store_prefix: str) -> AsyncGenerator
         # A store without this listing may answer with a listing of objects.
         if not answer.get("IsTruncated") or "NextKeyMarker" not in answer:
             return
-        markers = {"KeyMarker": answer["NextKeyMarker"], "UploadIdMarker": answer["NextUploadIdMarker"]}
+        following = {"KeyMarker": answer["NextKeyMarker"], "UploadIdMarker": answer.get("NextUploadIdMarker", "")}
+        if following == markers:
+            raise StorageUnavailableError(f"{client.dialect.name}: list_multipart_uploads: the listing does not go on")
+        markers = following
 
 
 async def size_of(client: StoreClient, key: str) -> int | None:
