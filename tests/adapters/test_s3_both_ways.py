@@ -353,6 +353,7 @@ def listed(entry: bytes) -> bytes:
         ("list_objects", BOMB.decode().encode("utf-16")),
         ("list_objects", b"\xff\xfe<"),
         ("list_objects", b"<ListBucketResult>" + b"<a/>" * 300_000 + b"</ListBucketResult>"),
+        ("list_objects", b"<ListBucketResult " + b" ".join(b'a%d=""' % n for n in range(300_000)) + b"/>"),
         ("list_objects", listed(ENTRY.replace(b"<Key>a</Key>", b""))),
         ("list_objects", listed(ENTRY.replace(b"<Size>1</Size>", b""))),
         ("list_objects", listed(ENTRY.replace(b">1<", b">one<"))),

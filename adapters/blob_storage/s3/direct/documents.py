@@ -13,8 +13,11 @@ from adapters.blob_storage.s3.errors import InvalidAnswerError
 
 ANSWER_BYTES_MAX: Final = 16 * 1024 * 1024
 """Maximum size of an answer: a thousand keys of 1,024 bytes, each escaped as three or five, take 3 to 5 MiB."""
-_TAGS_MAX: Final = 200_000
-"""Maximum number of tags: a thousand entries have less than 20,000. As an object, each takes about 100 bytes."""
+_MARKS_MAX: Final = 200_000
+"""Maximum number of tags, and of equals signs, so of attributes: a thousand entries have less than 20,000 tags.
+
+As objects they take 30 MiB at most; the longest answer full of attributes would take 200 MiB and three seconds.
+"""
 _NAMESPACE: Final = "http://s3.amazonaws.com/doc/2006-03-01/"
 
 
@@ -44,7 +47,7 @@ def read_document(content: bytes) -> ET.Element:
     Raises:
         InvalidAnswerError: it is not XML, has a document type (whose entities may expand), or is too long.
     """
-    if len(content) > ANSWER_BYTES_MAX or content.count(b"<") > _TAGS_MAX:
+    if len(content) > ANSWER_BYTES_MAX or max(content.count(b"<"), content.count(b"=")) > _MARKS_MAX:
         raise InvalidAnswerError("the answer is too long")
     try:
         # As text, so that no declaration can choose an encoding in which the next line finds nothing.
