@@ -29,10 +29,11 @@ async def map_bounded(
 ) -> list[R]:
     """Apply `function` to all items, at most `at_once` at a time; return the results in the order of the items.
 
-    Raises the first error itself (not an exception group), after the other calls were cancelled.
+    With `at_once=1` this needs no tasks. Raises the first error itself (not an exception group), after the other calls
+    were cancelled.
     """
     work = list(enumerate(items))
-    if len(work) <= 1:
+    if len(work) <= 1 or at_once == 1:
         return [await function(item) for _, item in work]
     results: dict[int, R] = {}
     # All workers share this iterator, so each item is processed once.

@@ -202,6 +202,11 @@ class InstrumentedBlobStorage(StagingStorage):
         self.clock = clock
         self._observe = observe
 
+    @property
+    @override
+    def answers_at_once(self) -> bool:
+        return self.inner.answers_at_once
+
     @override
     async def start(self) -> None:
         await self.inner.start()

@@ -101,6 +101,11 @@ class BlobStorage(Resource):
     tells_md5: bool = True
     """Whether listings report the MD5 of small objects; if not, the content of a link costs a read."""
 
+    @property
+    def answers_at_once(self) -> bool:
+        """Whether most small reads and `stat`s end without waiting, so that a few side by side take no less time."""
+        return False
+
     @abstractmethod
     async def read(self, key: str, *, limit: int = SMALL_OBJECT_BYTES_MAX) -> bytes:
         """Return the whole content of a small object. One request.

@@ -17,7 +17,7 @@ from core.registry.manifest_contents import ManifestContents
 from core.store import layout
 from core.store.damage import DamageWatch
 from core.store.links import Links
-from core.store.objects import find
+from core.store.objects import find, reads_at_once
 
 _MISSING_MAX: Final = 100
 """Maximum number of missing blobs and manifests listed in the error for a push."""
@@ -112,7 +112,7 @@ class ManifestReferences:
         found: list[Needed] = []
         missing: list[Digest] = []
         for batch in slices(references, _CHECKED_AT_ONCE):
-            verdicts = await map_bounded(self._find, batch)
+            verdicts = await map_bounded(self._find, batch, at_once=reads_at_once(self._storage, len(batch)))
             found += [each for each in verdicts if each is not None]
             missing += [needed.need.digest for needed, each in zip(batch, verdicts, strict=True) if each is None]
             if len(missing) >= _MISSING_MAX:

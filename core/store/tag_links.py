@@ -16,7 +16,7 @@ from core.ports.blob_storage import BlobStorage, ObjectStat
 from core.store import layout
 from core.store.link_keys import digests_in
 from core.store.links import Links, RemovedLink, link_object
-from core.store.objects import find
+from core.store.objects import find, reads_at_once
 
 _CHECKED_AT_ONCE: Final = 1_000
 """Pages of a folder may be long, and clients may want few of the names."""
@@ -178,7 +178,7 @@ class TagLinks:
         async def resolve(tag: Tag) -> Digest | None:
             return await self.resolve(name, tag)
 
-        resolved = await map_bounded(resolve, tags)
+        resolved = await map_bounded(resolve, tags, at_once=reads_at_once(self._storage, len(tags)))
         return [tag for tag, target in zip(tags, resolved, strict=True) if target == digest]
 
 

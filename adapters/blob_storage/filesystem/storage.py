@@ -86,6 +86,11 @@ class FilesystemBlobStorage(StagingStorage, Diagnosable):
         """Operations that may use the reserve for any key: some file systems need space to free more."""
         self._reserve = Reserve(self._root, f"{self._root}/{PRIVATE}/{RESERVE}")
 
+    @property
+    @override
+    def answers_at_once(self) -> bool:
+        return self._page_cache.is_usable
+
     @override
     async def start(self) -> None:
         self._calls.open()

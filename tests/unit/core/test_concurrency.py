@@ -27,12 +27,22 @@ async def test_results_keep_their_order_and_the_bound():
 
 
 @pytest.mark.parametrize("count", [1, 5])
-async def test_first_error_is_raised_unchanged(count):
+@pytest.mark.parametrize("at_once", [1, 4])
+async def test_first_error_is_raised_unchanged(count, at_once):
     async def fail(number):
         raise StoreError(number)
 
     with pytest.raises(StoreError):
-        await map_bounded(fail, range(count))
+        await map_bounded(fail, range(count), at_once=at_once)
+
+
+async def test_calls_one_after_the_other_need_no_tasks():
+    async def task_of(number):
+        return number, asyncio.current_task()
+
+    task = asyncio.current_task()
+    assert await map_bounded(task_of, range(3), at_once=1) == [(0, task), (1, task), (2, task)]
+    assert task not in [found for _, found in await map_bounded(task_of, range(3), at_once=2)]
 
 
 async def run_cancelled(function, *, started, release):
