@@ -1,1 +1,1 @@
-"""A quick start: work that other packages do at their import is postponed until its result is used."""
+"""A quick start: work that no process needs before the first answer is postponed, left out, or done beside."""
