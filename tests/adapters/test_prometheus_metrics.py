@@ -136,8 +136,9 @@ def test_storage_is_measured_by_driver_and_action(server):
 
 
 def test_every_operation_has_a_name_of_its_own():
-    operations = set(StagingStorage.__abstractmethods__) | {"append", "content", "commit", "discard"}
-    operations |= {"write_all", "prune", "drop_unfinished", "redirect_url"}
+    operations = set(StagingStorage.__abstractmethods__) - {"list_child_pages"} | {"list_children"}
+    operations |= {"append", "content", "commit", "discard"}
+    operations |= {"write_all", "write_then_remove", "clear", "prune", "drop_unfinished", "redirect_url"}
     assert BlobWriter.__abstractmethods__ - {"size", "write"} <= operations
     assert operations == ACTIONS.keys()
     assert len(set(ACTIONS.values())) == len(ACTIONS)
