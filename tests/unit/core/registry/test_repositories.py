@@ -41,6 +41,15 @@ async def live_keys(services, name=NAME):
     return {key for key in await services.keys(layout.repository(name)) if "/index/" not in key}
 
 
+async def test_repository_without_tags_is_deleted(services):
+    for content in (b"{}", b"layer"):
+        await services.push_blob(NAME, content)
+    await services.manifests.put(NAME, IMAGE, OCI)
+    removal = await services.repositories.delete(NAME)
+    assert (dict(removal.tags), removal.manifests) == ({}, (Digest.of(IMAGE),))
+    assert await services.keys(layout.repository(NAME)) == await services.keys(layout.layers(NAME))
+
+
 async def test_all_tags_and_manifests_are_deleted(services):
     await push_all(services)
     await push_all(services, NEIGHBOUR)
