@@ -26,7 +26,7 @@ def test_page_is_computed_from_the_measured_costs() -> None:
 def test_formulas() -> None:
     needed = plan(ONE, Rollout(nodes=100, seconds=10, image_mib=100, layers=4), Machine(cores=2, gigabits=1))
     assert needed.requests_per_second == pytest.approx(10 * (3 + 5))
-    assert needed.store_requests_per_second == pytest.approx(10 * 4)
+    assert needed.store_requests_per_second == pytest.approx(10 * 3)
     assert needed.cores_redirected == pytest.approx(10 * (1 + 2 * 2 + 4 * 6 + 5 * 3) / 1_000)
     assert needed.cores_streamed == pytest.approx(10 * (1 + 2 * 2 + 4 * 6 + 100 * (4 + 5)) / 1_000)
     assert needed.gigabits == pytest.approx(10 * 100 * 1024**2 * 8 / 1e9)
