@@ -29,7 +29,7 @@ class TargetMemory:
 
     Args:
         clock: monotonic seconds, including the time while the machine is suspended.
-        trust_seconds: how long the link of a manifest is not looked for again; 0 for never.
+        trust_seconds: how long the link of a manifest is not looked for again; 0 to look for it at each pull.
         entries_max: how many tags are remembered.
     """
 

@@ -1,31 +1,45 @@
 """The order in which changes of one call become durable, and which file systems keep it by themselves."""
 
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from adapters.blob_storage.filesystem import folder_syncs, tree
 from adapters.blob_storage.filesystem.folder_syncs import ordered_device
-from tests.support.mounts import journaled_disk, mounted, small_disk
+from tests.support.mounts import ext4_disk, small_disk
 
 
-def test_journaled_file_system_keeps_the_order(tmp_path, unavailable):
+def imitate_ext4(monkeypatch, folder: Path, device: int, *, has_journal: bool) -> None:
+    """Let the files of the kernel say that this device has an ext4 file system."""
+    number = f"{os.major(device)}:{os.minor(device)}"
+    (folder / "mounts").write_text(f"43 27 {number} / /data rw,relatime shared:1 - ext4 /dev/vdz1 rw\n")
+    (folder / "devices").mkdir()
+    (folder / "devices" / number).symlink_to("../../devices/virtual/block/vdz/vdz1")
+    (folder / "journals").mkdir()
+    for name in ("vdz10-8", *(["vdz1-8"] if has_journal else [])):
+        (folder / "journals" / name).mkdir()
+    for constant, name in (("_MOUNTS", "mounts"), ("_DEVICES", "devices"), ("_JOURNALS", "journals")):
+        monkeypatch.setattr(folder_syncs, constant, str(folder / name))
+
+
+@pytest.mark.parametrize("has_journal", [True, False])
+def test_journal_of_ext4_keeps_the_order(tmp_path, unavailable, has_journal):
     disk = tmp_path / "disk"
-    with journaled_disk(unavailable, tmp_path / "image", disk):
+    with ext4_disk(unavailable, tmp_path / "image", disk, has_journal=has_journal) as is_mounted:
         (disk / "root").mkdir()
-        assert ordered_device(str(disk / "root")) == disk.stat().st_dev
+        device = disk.stat().st_dev
+        with pytest.MonkeyPatch.context() as patch:
+            if not is_mounted:
+                imitate_ext4(patch, tmp_path, device, has_journal=has_journal)
+            assert ordered_device(str(disk / "root")) == (device if has_journal else None)
 
 
-def test_file_system_without_a_journal_keeps_none(tmp_path, unavailable):
-    image, disk = tmp_path / "image", tmp_path / "disk"
-    disk.mkdir()
-    with journaled_disk(unavailable, image, disk):
-        pass
-    subprocess.run(["mkfs.ext4", "-q", "-F", "-O", "^has_journal", str(image)], timeout=60, check=True)
-    with mounted(unavailable, disk, "-o", "loop", str(image)):
-        assert ordered_device(str(disk)) is None
+@pytest.mark.parametrize("has_journal", [True, False])
+def test_journal_is_that_of_the_device(tmp_path, monkeypatch, has_journal):
+    device = tmp_path.stat().st_dev
+    imitate_ext4(monkeypatch, tmp_path, device, has_journal=has_journal)
+    assert ordered_device(str(tmp_path)) == (device if has_journal else None)
 
 
 def test_memory_keeps_none(tmp_path, unavailable):
