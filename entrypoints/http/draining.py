@@ -5,11 +5,19 @@ therefore waits for the requests before it starts that shutdown.
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Final
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+IDLE_SECONDS: Final = 1.0
+"""Time that connections stay open for one more request after a stop was requested.
+
+A client, or a load balancer with a pool of connections, may have sent a request before it learns that the connection
+is closed. Such a request fails, and nobody may repeat it if its body was sent.
+"""
+_LOOK_SECONDS: Final = 0.02
 CUT_SECONDS: Final = 1.0
 """Time that a request cancelled after the drain has to end."""
 
@@ -51,11 +59,22 @@ class InFlight:
             # aiohttp computes this header before the signal. Without the header, a client reuses the closed connection.
             response.headers["Connection"] = "close"
 
-    async def drain(self, timeout_seconds: float) -> bool:
-        """Wait until no request is in flight, at most `timeout_seconds`; return whether all requests finished."""
+    async def drain(self, timeout_seconds: float, *, is_connected: Callable[[], bool] = lambda: False) -> bool:
+        """Wait until no request is in flight, at most `timeout_seconds`; return whether all requests finished.
+
+        Args:
+            timeout_seconds: the longest wait.
+            is_connected: whether a client is connected. Clients get `IDLE_SECONDS` for one more request each, whose
+                response closes the connection.
+        """
         self.is_draining = True
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + timeout_seconds
+        idle_ends = min(ends, loop.time() + IDLE_SECONDS)
+        while is_connected() and loop.time() < idle_ends:  # noqa: ASYNC110 - aiohttp announces no end of a connection
+            await asyncio.sleep(_LOOK_SECONDS)
         try:
-            async with asyncio.timeout(timeout_seconds):
+            async with asyncio.timeout_at(ends):
                 await self._idle.wait()
         except TimeoutError:
             return False

@@ -6,8 +6,8 @@ import os
 import signal
 import socket
 import ssl
-from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import ExitStack, asynccontextmanager, contextmanager, nullcontext, suppress
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import ExitStack, asynccontextmanager, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -27,11 +27,10 @@ from entrypoints.http.auditing import SwitchAudit
 from entrypoints.http.authentication import AUTHORIZER
 from entrypoints.http.client_certificates import client_certificates
 from entrypoints.http.connection.accepting import raise_descriptor_limit
-from entrypoints.http.connection.listener import Listener, close_sockets, open_sockets
+from entrypoints.http.connection.listener import Listener, ServerSockets
 from entrypoints.http.connection.plain import PlainRunner
 from entrypoints.http.connection.runner import create_runner, runner_type
 from entrypoints.http.connection.tls import expiry_of, files_of
-from entrypoints.http.draining import InFlight
 from entrypoints.http.keys import IN_FLIGHT, RUNTIME_FLAGS
 from entrypoints.http.observation import ServerObservation, WorkerObservation
 from entrypoints.http.operations import Operations, operations_of
@@ -81,10 +80,10 @@ def serve(loaded: Loaded, parts: ServerParts, *, load: Callable[[], Loaded]) -> 
     # Before the fork, so that the workers share its modules.
     runner_type(settings.http)
     service = _service_manager()
-    with ExitStack() as stack:
+    with ExitStack() as stack, ExitStack() as listening:
         try:
-            sockets = stack.enter_context(_sockets(settings.http, count))
-            challenge = stack.enter_context(_challenge_socket(settings.http))
+            sockets = listening.enter_context(_sockets(settings.http, count))
+            challenge = listening.enter_context(_challenge_socket(settings.http))
             observation = stack.enter_context(_observation(loaded, count))
         except _UnavailableError as error:
             _logger.error("cannot listen on %s", error)  # noqa: TRY400 - one line, no traceback
@@ -95,7 +94,16 @@ def serve(loaded: Loaded, parts: ServerParts, *, load: Callable[[], Loaded]) -> 
             parts.upload_use.enter(worker.number, count)
             application = build_server(parts, observation.enter_worker(worker.number))
             watched = observation.of_worker(application, worker.number)
-            serving = _Serving(reloader, application, worker, sockets[worker.number], context, watched, challenge)
+            serving = _Serving(
+                reloader,
+                application,
+                worker,
+                sockets.enter(worker.number),
+                sockets.refuse_new,
+                context,
+                watched,
+                challenge,
+            )
             try:
                 return run_patiently(serving.run())
             finally:
@@ -110,6 +118,7 @@ def serve(loaded: Loaded, parts: ServerParts, *, load: Callable[[], Loaded]) -> 
             status=f"serving {settings.http.addr} with {count} workers",
             drain_seconds=settings.http.drain_timeout_seconds,
             on_end=observation.worker_ended,
+            on_stop=listening.close,
         )
         return supervisor.run()
 
@@ -124,16 +133,13 @@ class _UnavailableError(Exception):
 
 
 @contextmanager
-def _sockets(settings: HttpSettings, count: int) -> Iterator[Sequence[socket.socket]]:
-    inherited = inherited_descriptors(pid=os.getpid())
+def _sockets(settings: HttpSettings, count: int) -> Iterator[ServerSockets]:
     try:
-        sockets = open_sockets(settings, inherited, count)
+        sockets = ServerSockets(settings, inherited_descriptors(pid=os.getpid()), count)
     except OSError as error:
         raise _UnavailableError(settings.addr, error) from error
-    try:
+    with closing(sockets):
         yield sockets
-    finally:
-        close_sockets(settings, inherited, sockets)
 
 
 @contextmanager
@@ -142,11 +148,8 @@ def _challenge_socket(settings: HttpSettings) -> Iterator[socket.socket | None]:
         sock = open_challenge_socket(settings)
     except OSError as error:
         raise _UnavailableError("http.tls.letsencrypt.httpaddr", error) from error
-    try:
+    with closing(sock) if sock is not None else nullcontext():
         yield sock
-    finally:
-        if sock is not None:
-            sock.close()
 
 
 @contextmanager
@@ -181,6 +184,7 @@ class _Serving:
     application: ServerApplication
     worker: Worker
     sock: socket.socket
+    refuse_new: Callable[[], None]
     context: ssl.SSLContext | None
     observation: WorkerObservation
     challenge_sock: socket.socket | None = None
@@ -254,6 +258,7 @@ class _Serving:
             make_room=runner.close_idle,
             choose_context=certificates.contexts.choose if certificates else None,
             begin=runner.begin_tls,
+            refuse_new=self.refuse_new,
         )
         await listener.start()
         self.worker.reports.ready(f"serving {listener.name}")
@@ -270,7 +275,12 @@ class _Serving:
         if self.worker.is_alone:
             _logger.info("stopping", extra={"drain_seconds": settings.http.drain_timeout_seconds})
         self.worker.reports.stopping(settings.http.drain_timeout_seconds)
-        await _drain(runner, app[IN_FLIGHT], settings.http.drain_timeout_seconds)
+        in_flight = app[IN_FLIGHT]
+        # Responses close their connections from now on.
+        in_flight.is_draining = True
+        await listener.stop()
+        if not await in_flight.drain(settings.http.drain_timeout_seconds, is_connected=lambda: listener.is_connected):
+            _logger.warning("aborting requests that did not finish within http.draintimeout")
 
 
 def _prepare_reloads(
@@ -326,13 +336,6 @@ async def _flush_logs() -> None:
     while True:
         await asyncio.sleep(_FLUSH_SECONDS)
         flush_logs()
-
-
-async def _drain(runner: web.AppRunner, in_flight: InFlight, timeout_seconds: float) -> None:
-    for site in list(runner.sites):
-        await site.stop()
-    if not await in_flight.drain(timeout_seconds):
-        _logger.warning("aborting requests that did not finish within http.draintimeout")
 
 
 async def _check_credentials(authenticator: Authenticator) -> None:

@@ -147,6 +147,7 @@ class Supervisor:
         watchdog_seconds: time after which a silent worker is killed, if systemd sets no period.
         end_seconds: time after the drain at which a worker that has not ended is killed.
         on_end: called with the number of each worker that ended, before its successor starts.
+        on_stop: called when a stop was requested, before the workers learn of it.
     """
 
     def __init__(
@@ -160,7 +161,9 @@ class Supervisor:
         watchdog_seconds: float = WATCHDOG_SECONDS,
         end_seconds: float = _END_SECONDS,
         on_end: Callable[[int], None] = lambda _number: None,
+        on_stop: Callable[[], None] = lambda: None,
     ) -> None:
+        self._on_stop = on_stop
         self._on_end = on_end
         self._start = start
         self._count = count
@@ -344,6 +347,7 @@ class Supervisor:
             _logger.info("stopping", extra={"drain_seconds": self._drain_seconds, "workers": len(self._children)})
             self._service.stopping(self._drain_seconds)
             self._kills_at = time.monotonic() + self._drain_seconds + self._end_seconds
+            self._on_stop()
         self._is_stopping = True
         self._send(signal.SIGTERM)
 

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -218,13 +219,26 @@ class TestSharedTopology:
             debug = RegistryClient(each.environment["REGISTRY_HTTP_DEBUG_ADDR"])
             assert b"registry_build_info{" in debug.request("GET", "/metrics").expect(200).body
 
-    def test_stop_of_one_replica_drains_it(self, topology) -> None:
-        replica = topology.replicas[1]
-        os.kill(replica.pid, signal.SIGTERM)
-        for number in range(6):
-            topology.client.push(f"stopped/app{number}", "v1", make_image(64))
-        assert replica.wait() == 0
-        replica.start()
+    def test_stops_of_a_replica_fail_no_request(self, topology) -> None:
+        replica, is_over = topology.replicas[1], threading.Event()
+
+        def push(name: str) -> int:
+            pushed = 0
+            while not is_over.is_set():
+                topology.client.push(f"stopped/{name}", "v1", make_image(64, layer_sizes=(100, 2000)))
+                pushed += 1
+            return pushed
+
+        with ThreadPoolExecutor(4) as clients:
+            pushing = [clients.submit(push, f"app{number}") for number in range(4)]
+            try:
+                for _ in range(5):
+                    os.kill(replica.pid, signal.SIGTERM)
+                    assert replica.wait() == 0
+                    replica.start()
+            finally:
+                is_over.set()
+        assert all(each.result() > 0 for each in pushing)
 
 
 def test_pulls_work_without_index_and_cache(database, tool, tmp_path) -> None:

@@ -108,3 +108,19 @@ def test_soft_limit_is_raised_to_the_hard_one():
     assert resource.getrlimit(resource.RLIMIT_NOFILE) == (before[1], before[1])
     raise_descriptor_limit()
     resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+async def test_connections_that_wait_at_a_stop_are_answered(runner):
+    sock = socket.create_server(("127.0.0.1", 0), backlog=128)
+    listener = Listener(runner, sock)
+    await listener.start()
+    clients = [socket.create_connection(sock.getsockname()) for _ in range(100)]
+    for client in clients:
+        client.sendall(REQUEST)
+    # The event loop has not run since the first of them connected.
+    await listener.stop()
+    for client in clients:
+        client.settimeout(0)
+        answer = await asyncio.get_running_loop().sock_recv(client, 4096)
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        client.close()

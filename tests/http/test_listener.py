@@ -5,6 +5,7 @@ import errno
 import os
 import socket
 import stat
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -13,7 +14,7 @@ from aiohttp import ClientSession, UnixConnector
 from config.errors import ConfigError
 from config.settings import HttpNetwork, HttpSettings, Settings
 from entrypoints.http.connection.fastpath.runner import GuardedRunner
-from entrypoints.http.connection.listener import UNIX_MODE, Listener, close_sockets, open_socket, open_sockets
+from entrypoints.http.connection.listener import UNIX_MODE, Listener, ServerSockets, open_socket
 from tests.http.conftest import open_app
 
 
@@ -68,10 +69,39 @@ def test_port_in_use_is_an_error(listening):
 
 def test_processes_share_a_port_exclusively(listening):
     settings = HttpSettings(addr="127.0.0.1:0")
-    sockets = [listening(sock) for sock in open_sockets(settings, (), 3)]
-    [port] = {sock.getsockname()[1] for sock in sockets}
-    with pytest.raises(OSError, match="in use"):
-        open_sockets(HttpSettings(addr=f"127.0.0.1:{port}"), (), 3)
+    sockets = ServerSockets(settings, (), 3)
+    with closing(sockets):
+        port = sockets.enter(0).getsockname()[1]
+        with pytest.raises(OSError, match="in use"):
+            ServerSockets(HttpSettings(addr=f"127.0.0.1:{port}"), (), 3)
+
+
+def test_parent_that_stops_listening_keeps_no_queue(listening):
+    sockets = ServerSockets(HttpSettings(addr="127.0.0.1:0"), (), 3)
+    host, port = sockets.enter(1).getsockname()
+    assert accepts(host, port, socket.AF_INET)
+    sockets.close()
+    assert not accepts(host, port, socket.AF_INET)
+    listening(socket.create_server((host, port)))
+
+
+def test_server_that_stops_leaves_the_file_of_its_successor(tmp_path):
+    settings = unix(tmp_path / "socket")
+    first = ServerSockets(settings, (), 1)
+    first.refuse_new()
+    # The first one still accepts the connections that wait.
+    with closing(ServerSockets(settings, (), 1)):
+        first.close()
+        assert (tmp_path / "socket").is_socket()
+    assert not (tmp_path / "socket").exists()
+
+
+def test_worker_leaves_the_file_to_its_parent(tmp_path):
+    settings = unix(tmp_path / "socket")
+    with closing(ServerSockets(settings, (), 2)) as sockets:
+        sockets.enter(0)
+        sockets.refuse_new()
+        assert (tmp_path / "socket").is_socket()
 
 
 def test_stale_socket_is_replaced(listening, tmp_path):
@@ -110,6 +140,15 @@ def test_socket_of_systemd_takes_precedence(listening, tmp_path):
     assert not (tmp_path / "socket").exists()
 
 
+def test_stop_leaves_a_socket_of_systemd_to_the_successor(listening):
+    given = listening(socket.create_server(("127.0.0.1", 0)))
+    sockets = ServerSockets(HttpSettings(), [os.dup(given.fileno())], 1)
+    sockets.refuse_new()
+    sockets.close()
+    host, port = given.getsockname()
+    assert accepts(host, port, socket.AF_INET)
+
+
 def test_two_sockets_of_systemd_are_refused():
     with pytest.raises(ConfigError, match="exactly one"):
         open_socket(HttpSettings(), [3, 4])
@@ -120,8 +159,8 @@ async def test_unix_socket_serves_and_is_removed(services, tmp_path):
     settings = replace(Settings(), http=unix(path))
     runner = GuardedRunner(open_app(services, settings), settings.http.limits)
     await runner.setup()
-    sockets = open_sockets(settings.http, (), 1)
-    listener = Listener(runner, sockets[0], context=None, handshake_seconds=0)
+    sockets = ServerSockets(settings.http, (), 1)
+    listener = Listener(runner, sockets.enter(0), context=None, handshake_seconds=0)
     await listener.start()
     assert listener.name == f"unix:{path}"
     async with ClientSession(connector=UnixConnector(str(path))) as session:
@@ -129,7 +168,7 @@ async def test_unix_socket_serves_and_is_removed(services, tmp_path):
         async with session.post("http://a/v2/a/blobs/uploads/", headers=headers) as response:
             assert response.headers["Location"].startswith("https://a.example/v2/a/blobs/uploads/")
     await runner.cleanup()
-    close_sockets(settings.http, (), sockets)
+    sockets.close()
     assert not path.exists()
 
 

@@ -18,6 +18,8 @@ from typing_extensions import override
 _logger = logging.getLogger(__name__)
 
 _SCARCE: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+BACKLOG: Final = 1024
+"""Maximum number of connections that wait for accept()."""
 _AT_ONCE: Final = 128
 """Maximum number of connections accepted in one iteration of the event loop."""
 _RESERVE_MAX: Final = 256
@@ -133,12 +135,24 @@ class Acceptor:
         self._sock.settimeout(0)
         self._resume()
 
+    @property
+    def is_beginning(self) -> bool:
+        """Whether the handshake of an accepted connection is still under way."""
+        return bool(self._beginning)
+
     def stop(self) -> None:
-        """Stop accepting connections; connections already accepted continue."""
+        """Accept the connections that wait (at most `BACKLOG`), and no more; those already accepted continue."""
         self._loop.remove_reader(self._sock)
         if self._resuming is not None:
             self._resuming.cancel()
             self._resuming = None
+        for _ in range(BACKLOG):
+            try:
+                connection, _ = self._sock.accept()
+            except OSError:
+                # No connection is waiting, or there is no descriptor for it.
+                return
+            self._start(connection)
 
     def _resume(self) -> None:
         self._resuming = None
@@ -155,12 +169,15 @@ class Acceptor:
                 return
             # The kernel assigns the lowest free number, so a high number means that many descriptors are open.
             is_scarce = connection.fileno() >= self._ceiling
-            task = self._loop.create_task(self._begin(connection))
-            self._beginning.add(task)
-            task.add_done_callback(self._beginning.discard)
+            self._start(connection)
             if is_scarce:
                 self._make_room()
                 return
+
+    def _start(self, connection: socket.socket) -> None:
+        task = self._loop.create_task(self._begin(connection))
+        self._beginning.add(task)
+        task.add_done_callback(self._beginning.discard)
 
     async def _begin(self, connection: socket.socket) -> None:
         try:

@@ -6,7 +6,9 @@ import os
 import socket
 import ssl
 import stat
+import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -16,24 +18,83 @@ from typing_extensions import override
 
 from config.errors import ConfigError
 from config.settings import HttpNetwork, HttpSettings
-from entrypoints.http.connection.accepting import Acceptor, BeginTls, ChooseContext, begin_tls
+from entrypoints.http.connection.accepting import BACKLOG, Acceptor, BeginTls, ChooseContext, begin_tls
+from entrypoints.http.connection.syn_filter import ignore_new_handshakes
 
-BACKLOG: Final = 1024
 _TURNS_TO_BEGIN: Final = 2
 """Iterations of the event loop from accept() until the server knows the transport."""
+_HANDSHAKE_SECONDS: Final = 0.02
+"""Time of handshakes on the network that are under way when a stop is requested."""
 UNIX_MODE: Final = 0o660
 """Permissions of a Unix socket: owner and group may connect."""
 
 
-def open_sockets(settings: HttpSettings, inherited: Sequence[int], count: int) -> list[socket.socket]:
-    """Return a bound socket for each of `count` processes.
+class ServerSockets:
+    """The listening sockets of all processes of a server.
 
-    On TCP, each process has its own queue, and the kernel distributes connections among the queues. A Unix socket, or a
-    socket passed by systemd, is shared.
+    The kernel queues connections on a socket until each process has closed it. So a process closes what it does not
+    serve, and a parent that only keeps the sockets for its workers closes them when a stop begins. A client then
+    connects elsewhere, in place of waiting in a queue whose connections are reset in the end.
+
+    Args:
+        settings: settings, of which `addr`, `net` and `limits` are read.
+        inherited: descriptors passed by systemd.
+        count: number of processes.
 
     Raises:
         OSError: the address is not available.
         ConfigError: see `open_socket`.
+    """
+
+    def __init__(self, settings: HttpSettings, inherited: Sequence[int], count: int) -> None:
+        self._sockets = _open_sockets(settings, inherited, count)
+        self._is_inherited = bool(inherited)
+        is_own_file = settings.net is HttpNetwork.UNIX and not inherited
+        self._file = Path(settings.addr) if is_own_file else None
+
+    def enter(self, number: int) -> socket.socket:
+        """Return the socket of a process. If there are several, it leaves the others and the file to their parent."""
+        own = self._sockets[number]
+        if len(self._sockets) > 1:
+            self._file = None
+        for other in self._sockets:
+            if other is not own:
+                other.close()
+        self._sockets = [own]
+        return own
+
+    def refuse_new(self) -> None:
+        """Let no client connect that has not begun to; idempotent.
+
+        A socket of systemd stays as it is: it also serves the successor of this server.
+        """
+        self._remove_file()
+        if self._is_inherited:
+            return
+        for sock in self._sockets:
+            if sys.platform == "linux" and sock.family != socket.AF_UNIX:
+                with suppress(OSError):
+                    # Without the filter, which not every kernel has, a connection just before the end is reset.
+                    ignore_new_handshakes(sock)
+
+    def close(self) -> None:
+        """Stop listening in this process; idempotent."""
+        # Afterwards, another server may have put its own file there.
+        self._remove_file()
+        for sock in self._sockets:
+            sock.close()
+
+    def _remove_file(self) -> None:
+        if self._file is not None:
+            self._file.unlink(missing_ok=True)
+            self._file = None
+
+
+def _open_sockets(settings: HttpSettings, inherited: Sequence[int], count: int) -> list[socket.socket]:
+    """Return a bound socket for each of `count` processes.
+
+    On TCP, each process has its own queue, and the kernel distributes connections among the queues. A Unix socket, or a
+    socket passed by systemd, is shared.
     """
     first = open_socket(settings, inherited)
     if count == 1 or inherited or settings.net is HttpNetwork.UNIX:
@@ -44,14 +105,6 @@ def open_sockets(settings: HttpSettings, inherited: Sequence[int], count: int) -
     first.close()
     same = replace(settings, addr=f"{settings.addr.rpartition(':')[0]}:{port}")
     return [open_socket(same, is_shared=True) for _ in range(count)]
-
-
-def close_sockets(settings: HttpSettings, inherited: Sequence[int], sockets: Sequence[socket.socket]) -> None:
-    """Close the sockets of `open_sockets`, and remove the file of a Unix socket unless systemd owns it."""
-    for sock in sockets:
-        sock.close()
-    if settings.net is HttpNetwork.UNIX and not inherited:
-        Path(settings.addr).unlink(missing_ok=True)
 
 
 def open_socket(settings: HttpSettings, inherited: Sequence[int] = (), *, is_shared: bool = False) -> socket.socket:
@@ -146,6 +199,7 @@ class Listener(web.BaseSite):
         make_room: Callable[[], int] = lambda: 0,
         choose_context: ChooseContext | None = None,
         begin: BeginTls = begin_tls,
+        refuse_new: Callable[[], None] = lambda: None,
     ) -> None:
         """Create the server; it does not listen yet.
 
@@ -158,9 +212,12 @@ class Listener(web.BaseSite):
             make_room: closes some idle connections when descriptors are scarce, and returns their number.
             choose_context: see `Acceptor`.
             begin: see `Acceptor`.
+            refuse_new: called when a stop begins (see `ServerSockets`).
         """
         super().__init__(runner, ssl_context=context, backlog=BACKLOG)
         self._sock = sock
+        self._app_runner = runner
+        self._refuse_new = refuse_new
         if runner.server is None:
             raise RuntimeError("the runner is not set up")
         self._acceptor = Acceptor(
@@ -193,12 +250,21 @@ class Listener(web.BaseSite):
         """Use another context for new connections; open connections keep theirs."""
         self._acceptor.context = context
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether a client is connected, perhaps still in its TLS handshake."""
+        server = self._app_runner.server
+        return self._acceptor.is_beginning or bool(server is not None and server.connections)
+
     @override
     async def stop(self) -> None:
+        # The kernel resets the connections that wait in the queue of a closed socket.
+        self._refuse_new()
+        await asyncio.sleep(_HANDSHAKE_SECONDS)
         self._acceptor.stop()
+        self._sock.close()
         # Let connections accepted just now begin, so that they end like idle ones instead of being cut off without an
         # answer.
         for _ in range(_TURNS_TO_BEGIN):
             await asyncio.sleep(0)
-        self._sock.close()
         await super().stop()
