@@ -177,7 +177,8 @@ async def test_chunked_body_above_the_limit_is_refused(guarded, services, receiv
     server = await guarded(with_limits(upload_bytes=2_000_000))
     target = await begin(server)
     reader, writer = await server.connect()
-    writer.write(patch(target) + chunks(CONTENT) + LAST)
+    # With the last chunk, the whole body may have arrived before the response, and the connection could stay open.
+    writer.write(patch(target) + chunks(CONTENT))
     status, text = await answer(reader)
     assert (status, b"Connection: close" in text) == (413, True)
     assert received
