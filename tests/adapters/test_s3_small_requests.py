@@ -378,6 +378,13 @@ async def test_object_is_read_up_to_a_limit_on_any_path(endpoint: str, changes: 
         await storage.delete(["/a"])
 
 
+async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(ConnectionError, ssl.SSLError):
+        while data := await reader.read(65_536):
+            writer.write(data)
+    writer.close()
+
+
 @asynccontextmanager
 async def tls_in_front_of(url: str, authority: Authority, *, address: str = "localhost") -> AsyncIterator[str]:
     """Yield the URL of a TLS server that passes all bytes on, at an address of this machine."""
@@ -387,19 +394,17 @@ async def tls_in_front_of(url: str, authority: Authority, *, address: str = "loc
     parts = urlsplit(url)
     served: set[asyncio.Task[None]] = set()
 
-    async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError, ssl.SSLError):
-            while data := await reader.read(65_536):
-                writer.write(data)
-        writer.close()
-
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if (task := asyncio.current_task()) is not None:
             served.add(task)
         inner_reader, inner_writer = await asyncio.open_connection(parts.hostname, parts.port)
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(copy(reader, inner_writer))
-            tasks.create_task(copy(inner_reader, writer))
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(copy(reader, inner_writer))
+                tasks.create_task(copy(inner_reader, writer))
+        finally:
+            # Unlike `close`, this leaves no socket to the garbage collector if data waits for a slow server.
+            inner_writer.transport.abort()
 
     server = await asyncio.start_server(serve, address.replace("localhost", "127.0.0.1"), 0, ssl=context)
     try:

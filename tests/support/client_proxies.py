@@ -78,7 +78,8 @@ class ClientProxy:
                 group.create_task(_copy(reader, far_writer))
                 group.create_task(_copy(far_reader, writer))
         finally:
-            far_writer.close()
+            # Unlike `close`, this leaves no socket to the garbage collector if data waits for a slow server.
+            far_writer.transport.abort()
 
 
 class HttpProxy(ClientProxy):
