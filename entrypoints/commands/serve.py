@@ -11,7 +11,7 @@ from config.loader import find_path, load
 from config.logging import configure_logging
 from entrypoints.commands.base import Command, add_file_argument
 from entrypoints.start.absent_packages import optional_packages_absent
-from entrypoints.start.late_certificates import certificates_read_late
+from entrypoints.start.late_client import import_client_late
 from entrypoints.start.loading_beside import LoadingBeside
 
 _logger = logging.getLogger(__name__)
@@ -27,8 +27,8 @@ def _run(arguments: Namespace) -> int:
         # Imported here, so that the other commands start without a web server and storage SDKs.
         with optional_packages_absent():
             from config.container import build_server_parts, check_settings  # noqa: PLC0415
-        with certificates_read_late():
-            from entrypoints.process.server import serve  # noqa: PLC0415
+        import_client_late()
+        from entrypoints.process.server import serve  # noqa: PLC0415
 
         loaded = loading.result()
         configure_logging(loaded.settings.log, waits=False)

@@ -4,18 +4,16 @@ import asyncio
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
 
-from aiohttp import ClientError, ClientSession, ClientTimeout, DummyCookieJar, TraceConfig, TraceRequestRedirectParams
-from yarl import URL
-
-from config.settings import FileCheckSettings, HealthSettings, HttpCheckSettings, TcpCheckSettings
+from config.settings import FileCheckSettings, HealthSettings, TcpCheckSettings
 from core.errors import StorageError
 from core.ports.blob_storage import BlobStorage
-from entrypoints.observability.health import STORAGE_TIMEOUT_SECONDS, Check, CheckFailedError
-
-DEFAULT_INTERVAL_SECONDS: Final = 10.0
-"""Interval used when the configured interval is 0, as in distribution."""
+from entrypoints.observability.health import (
+    DEFAULT_INTERVAL_SECONDS,
+    STORAGE_TIMEOUT_SECONDS,
+    Check,
+    CheckFailedError,
+)
 
 
 def configured_checks(settings: HealthSettings, storage: BlobStorage) -> Iterator[Check]:
@@ -30,8 +28,12 @@ def configured_checks(settings: HealthSettings, storage: BlobStorage) -> Iterato
         )
     for file in settings.files:
         yield _file_check(file)
-    for position, http in enumerate(settings.http):
-        yield _http_check(http, position)
+    if settings.http:
+        # Imports aiohttp's client.
+        from entrypoints.observability.url_checks import url_check  # noqa: PLC0415
+
+        for position, http in enumerate(settings.http):
+            yield url_check(http, position)
     for tcp in settings.tcp:
         yield _tcp_check(tcp)
 
@@ -63,54 +65,6 @@ def _file_check(settings: FileCheckSettings) -> Check:
 
     # Distribution parses a threshold for files but ignores it.
     return Check(name=settings.file, run=look, interval_seconds=settings.interval_seconds or DEFAULT_INTERVAL_SECONDS)
-
-
-def _http_check(settings: HttpCheckSettings, position: int) -> Check:
-    # User, password and query may be credentials. Unlike distribution, leave them out of the name.
-    url = URL(settings.uri)
-    bare = str(url.with_user(None).with_query(None))
-    name = settings.uri if bare == str(url) else f"{bare} (health.http[{position}])"
-    if any(header.lower() == "authorization" for header in settings.headers):
-        # As in distribution; aiohttp does not accept both at once.
-        url = url.with_user(None)
-    headers = [(header, value.reveal()) for header, values in settings.headers.items() for value in values]
-    timeout = ClientTimeout(total=settings.timeout_seconds or None)
-
-    async def ask() -> None:
-        try:
-            # Use a new connection each time: an open connection proves nothing about new ones.
-            async with (
-                ClientSession(timeout=timeout, cookie_jar=DummyCookieJar(), trace_configs=[_same_server()]) as session,
-                session.head(url, headers=headers, allow_redirects=True) as response,
-            ):
-                status = response.status
-        except (ClientError, TimeoutError, OSError, ValueError):
-            raise CheckFailedError(f"error while checking: {name}") from None
-        if status != settings.status_code:
-            raise CheckFailedError(f"downstream service returned unexpected status: {status}")
-
-    return Check(
-        name=name,
-        run=ask,
-        interval_seconds=settings.interval_seconds or DEFAULT_INTERVAL_SECONDS,
-        threshold=settings.threshold,
-    )
-
-
-def _same_server() -> TraceConfig:
-    """Return a trace config that refuses redirects to another server, so that no server can direct checks elsewhere."""
-
-    async def look(_session: ClientSession, _context: object, redirect: TraceRequestRedirectParams) -> None:
-        answer = redirect.response
-        # aiohttp also follows the `URI` header.
-        location = answer.headers.get("Location") or answer.headers.get("URI") or ""
-        if answer.url.join(URL(location)).origin() != answer.url.origin():
-            answer.close()
-            raise CheckFailedError("redirects to another server are not followed: correct the URL")
-
-    config = TraceConfig()
-    config.on_request_redirect.append(look)
-    return config
 
 
 def _tcp_check(settings: TcpCheckSettings) -> Check:

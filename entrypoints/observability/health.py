@@ -17,6 +17,8 @@ from aiohttp.typedefs import Handler
 
 _logger = logging.getLogger(__name__)
 
+DEFAULT_INTERVAL_SECONDS: Final = 10.0
+"""Interval used when the configured interval is 0, as in distribution."""
 STORAGE_TIMEOUT_SECONDS: Final = 10.0
 """Timeout of a storage check; a later answer counts as a failure."""
 UNHEALTHY_BODY: Final = (

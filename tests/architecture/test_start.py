@@ -36,14 +36,14 @@ LATE = [
     "acme", "adapters.audit_log.file", "adapters.auth.htpasswd", "adapters.blob_storage.memory",
     "adapters.catalog_index.go_dsn", "adapters.catalog_index.local_file", "adapters.hashing.resumable",
     "adapters.image_layout.folder", "adapters.notifications.http_receiver", "adapters.upstream.http", "aioboto3",
-    "aiobotocore", "aiohttp_socks", "aiomysql", "babel", "bcrypt", "botocore", "cProfile",
-    "config.container.pull_through", "config.effective", "config.reading", "config.schema", "core.collection.collector",
-    "core.pull_through.manifests", "core.summaries.folding", "core.summaries.names", "core.summaries.query",
-    "core.summaries.service", "core.summaries.tag_history", "core.summaries.tag_list", "core.transfer.image_copy",
-    "core.usage.measuring", "core.verification.verifier", "cryptography", "ctypes", "difflib",
-    "entrypoints.observability.debug", "entrypoints.observability.runtime_folder", "entrypoints.observability.stacks",
-    "importlib.metadata", "jinja2", "joserfc", "marshmallow", "opentelemetry", "prometheus_client", "pstats", "redis",
-    "shtab", "werkzeug", "yaml",
+    "aiobotocore", "aiohappyeyeballs", "aiohttp.client", "aiohttp.connector", "aiohttp.tracing", "aiohttp_socks",
+    "aiomysql", "babel", "bcrypt", "botocore", "cProfile", "config.container.pull_through", "config.effective",
+    "config.reading", "config.schema", "core.collection.collector", "core.pull_through.manifests",
+    "core.summaries.folding", "core.summaries.names", "core.summaries.query", "core.summaries.service",
+    "core.summaries.tag_history", "core.summaries.tag_list", "core.transfer.image_copy", "core.usage.measuring",
+    "core.verification.verifier", "cryptography", "ctypes", "difflib", "entrypoints.observability.debug",
+    "entrypoints.observability.runtime_folder", "entrypoints.observability.stacks", "importlib.metadata", "jinja2",
+    "joserfc", "marshmallow", "opentelemetry", "prometheus_client", "pstats", "redis", "shtab", "werkzeug", "yaml",
 ]  # fmt: skip
 """Modules that a server imports only with a setting, a job or a request that needs them."""
 SERVE = """
@@ -51,12 +51,13 @@ import sys
 from entrypoints.cli import main
 
 code = main(sys.argv[1:])
-import ssl, aiohttp.connector, config.container as container, config.settings as settings
+print("modules", *sys.modules)
+import ssl, aiohttp, config.container as container, config.settings as settings
+aiohttp.ClientSession
 contexts = [each for each in vars(aiohttp.connector).values() if isinstance(each, ssl.SSLContext)]
 print("certificates", len(contexts), sum(len(each.get_ca_certs()) for each in contexts))
 print("comparison", container.ServerParts.__eq__.__code__.co_filename)
 print("section", settings.HttpSettings.__init__.__code__.co_filename)
-print("modules", *sys.modules)
 sys.exit(code)
 """
 

@@ -130,11 +130,12 @@ def _import_the_product() -> None:
     # The modules that every server imports. Parts that settings choose are imported after the fork, as in a server.
     import entrypoints.cli  # noqa: PLC0415
     from config.late_patterns import patterns_compiled_late  # noqa: PLC0415
-    from entrypoints.start.late_certificates import certificates_read_late  # noqa: PLC0415
+    from entrypoints.start.late_client import import_client_late  # noqa: PLC0415
     from entrypoints.start.late_methods import compile_methods_late  # noqa: PLC0415
 
     compile_methods_late()
-    with certificates_read_late(), patterns_compiled_late():
+    import_client_late()
+    with patterns_compiled_late():
         import entrypoints.command_line  # noqa: PLC0415
         import entrypoints.commands.serve  # noqa: PLC0415
         import entrypoints.process.server  # noqa: F401, PLC0415
