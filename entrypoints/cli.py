@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from entrypoints.own_packages import find_foreign
+from entrypoints.priority import leave_processor
 from entrypoints.start.late_methods import compile_methods_late
 
 
@@ -13,11 +14,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code; usage errors raise `SystemExit(2)`, as in argparse.
 
     Args:
-        argv: the words of the command; None for those of this process, which then may get the priority of the command.
+        argv: the words of the command; None for those of this process, which may then go behind servers.
     """
     if foreign := find_foreign(Path(__file__).parents[1]):
         sys.stderr.write(f"registry: {foreign}\n")
         return 1
+    if argv is None:
+        leave_processor(sys.argv[1:])
     compile_methods_late()
     # Scans for garbage during the import of all modules take a sixth of the start.
     gc.disable()

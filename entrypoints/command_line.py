@@ -19,10 +19,10 @@ from entrypoints.colour import Colour, paint
 from entrypoints.commands import NAMES
 from entrypoints.commands.auditing import run_audited
 from entrypoints.commands.base import choose_file, is_file_name
-from entrypoints.commands.parser import CONFIG_OPTIONS
 from entrypoints.commands.program import HELP, make_parser
 from entrypoints.exit_codes import ExitCode, exit_code_of
 from entrypoints.priority import apply_priority
+from entrypoints.words import count_options
 
 _DEFAULT: Final = "serve"
 _VERSION: Final = (["-v"], ["--version"])
@@ -71,7 +71,7 @@ def _with_command(words: list[str]) -> tuple[list[str], str | None]:
     Raises:
         SystemExit: there is no such command.
     """
-    position = _count_options(words)
+    position = count_options(words)
     if words[position : position + 1] == [HELP]:
         words, position = [*words[position + 1 :], "--help"], 0
     elif position == len(words) or (position < len(words) and _is_path(words[position])):
@@ -82,14 +82,6 @@ def _with_command(words: list[str]) -> tuple[list[str], str | None]:
     if word not in NAMES:
         _refuse(word)
     return words, word
-
-
-def _count_options(words: Sequence[str]) -> int:
-    """Return the number of words before the command: `-c FILE` in any of its forms."""
-    position = 0
-    while position < len(words) and words[position].startswith(("-c", "--config")):
-        position += 2 if words[position] in CONFIG_OPTIONS else 1
-    return position
 
 
 def _is_path(word: str) -> bool:

@@ -9,8 +9,8 @@ from typing_extensions import override
 
 from entrypoints.colour import Colour, paint
 from entrypoints.exit_codes import ExitCode
+from entrypoints.words import CONFIG_OPTIONS
 
-CONFIG_OPTIONS: Final = ("-c", "--config")
 FILES: Final = {
     "bash": "_shtab_compgen_files",
     "zsh": "_files",

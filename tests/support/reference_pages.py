@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from entrypoints.commands import NAMES
-from entrypoints.commands.parser import CONFIG_OPTIONS
 from entrypoints.commands.program import make_parser
 from entrypoints.exit_codes import ExitCode
+from entrypoints.words import CONFIG_OPTIONS
 from tests.support.openapi import Operation, all_operations
 from tests.support.tools import REPOSITORY_ROOT
 
