@@ -7,6 +7,12 @@ from typing import Any
 Offload = Callable[..., Awaitable[Any]]
 """Start `function(*arguments)` in a thread at once and return an awaitable for its result."""
 
+Beside = Callable[..., Callable[[], Any]]
+"""Start `function(*arguments)` in another thread at once, and return a function that waits for its result.
+
+For callers that are in a thread themselves.
+"""
+
 FillPipe = Callable[[int, int], Awaitable[int]]
 """Wait for data, move at most as many of the next bytes to an empty non-blocking pipe, and return their number.
 
@@ -26,9 +32,10 @@ class ContentSource(ABC):
     def blocking_reads(self, make_room: Callable[[int], Awaitable[int]]) -> AsyncGenerator[Iterator[memoryview], None]:
         """Yield iterators over the bytes to come, each to be consumed in one thread before the next is requested.
 
-        A thread reads the socket into one buffer, which bypasses the event loop and rarely holds the interpreter's
-        lock. A piece is valid until the next one is read. If this generator is closed before its end, the connection
-        accepts no further requests.
+        A thread reads the socket into two buffers in turn, which bypasses the event loop and rarely holds the
+        interpreter's lock. A piece is valid until the next but one is requested, so the next piece can be received
+        while the last one is used. If this generator is closed before its end, the connection accepts no further
+        requests.
 
         Nothing is yielded if few bytes are left or the connection does not support such reads. Iteration yields any
         bytes that are left.

@@ -153,6 +153,7 @@ class Container(Foundations):
         new_id=new_id,
         new_hasher=new_hasher,
         offload=offload,
+        beside=offload.provided.beside,
         publisher=publisher,
         untouched=untouched_sessions,
     )

@@ -4,7 +4,7 @@ In storage a session consists of `startedat` and the staged `data` (see `core.st
 client holds the session's state (`core.registry.upload_state`), so any replica can receive the next chunk.
 """
 
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 
 from core.collection.guard import CollectionGuard, Need
 from core.concurrency import await_thread
-from core.content_source import ContentSource, Offload
+from core.content_source import Beside, ContentSource, Offload
 from core.errors import (
     DigestMismatchError,
     ObjectBusyError,
@@ -32,7 +32,7 @@ from core.registry.publisher import Publisher
 from core.registry.upload_state import UploadState, is_upload_id
 from core.store import layout
 from core.store.damage import DamageWatch
-from core.store.hashing import append, digest_of
+from core.store.hashing import append, append_now_and_hash, digest_of
 from core.store.links import link_object
 from core.store.objects import find
 
@@ -62,6 +62,7 @@ class UploadService:
         new_id: Callable[[], str],
         new_hasher: HasherFactory,
         offload: Offload,
+        beside: Beside,
         publisher: Publisher,
         untouched: UntouchedSessions,
     ) -> None:
@@ -72,6 +73,7 @@ class UploadService:
         self._new_id = new_id
         self._new_hasher = new_hasher
         self._offload = offload
+        self._beside = beside
         self._publisher = publisher
         self._untouched = untouched
         self._appended: dict[str, UploadState] = {}
@@ -294,7 +296,7 @@ class UploadService:
             if append_now is not None and isinstance(chunks, ContentSource):
                 async with aclosing(chunks.blocking_reads(writer.make_room)) as reads:
                     async for pieces in reads:
-                        await await_thread(self._offload(_append_now, pieces, append_now, hasher))
+                        await await_thread(self._offload(append_now_and_hash, pieces, append_now, hasher, self._beside))
 
         # Large bodies are read in threads, if store and connection support it; those of unknown length later.
         await read_in_threads()
@@ -306,13 +308,6 @@ class UploadService:
 def _is_of(state: UploadState, writer: BlobWriter) -> bool:
     """Whether a token describes the staged bytes; another replica may have staged other bytes since."""
     return writer.stamp == state.stamp
-
-
-def _append_now(pieces: Iterable[memoryview], append: Callable[[memoryview], None], hasher: Hasher | None) -> None:
-    for piece in pieces:
-        append(piece)
-        if hasher is not None:
-            hasher.update(piece)
 
 
 def _remember(sessions: dict[str, T], upload_id: str, *, value: T) -> None:

@@ -1,9 +1,9 @@
 """Hashing of content while it is read or written, in threads if the pieces are large."""
 
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from typing import Final
 
-from core.content_source import Offload
+from core.content_source import Beside, Offload
 from core.model.digest import Digest, Hasher
 from core.ports.blob_storage import BlobReader
 from core.ports.staging import BlobWriter
@@ -13,6 +13,11 @@ _INLINE_BYTES_MAX: Final = 64 * 1024
 """Below this size, passing the work to a thread costs more than hashing inline."""
 _INLINE_READ_BYTES_MAX: Final = 256 * 1024
 """The limit for served content: below it, a thread costs more CPU time than hashing inline, which takes 0.2 ms."""
+
+_ALONE_BYTES: Final = 1024 * 1024
+"""The beginning of a body that one thread hashes and writes: for a short one, waking a second thread costs too much."""
+_BESIDE_BYTES_MIN: Final = 256 * 1024
+"""The size from which a piece is worth passing to another thread."""
 
 
 async def feed(hasher: Hasher, piece: bytes, offload: Offload) -> None:
@@ -45,6 +50,44 @@ async def append(writer: BlobWriter, hasher: Hasher | None, piece: bytes, offloa
         await writer.write(piece)
     finally:
         await hashing
+
+
+def append_now_and_hash(
+    pieces: Iterable[memoryview], append_now: Callable[[memoryview], None], hasher: Hasher | None, beside: Beside
+) -> None:
+    """Append pieces to a staged object in this thread, and hash them, if there is a hasher.
+
+    Hashing takes longer than the rest of the work. So after the beginning of a long body, another thread hashes a piece
+    while this one writes the piece and receives the next.
+
+    Args:
+        pieces: each is valid until the next but one is requested (see `ContentSource.blocking_reads`).
+        append_now: see `BlobWriter`.
+        hasher: receives the pieces; None to hash nothing.
+        beside: starts hashing in another thread.
+    """
+    taken_bytes = 0
+    wait: Callable[[], object] = _nothing
+    try:
+        for piece in pieces:
+            wait()
+            wait = _nothing
+            taken_bytes += len(piece)
+            if hasher is None:
+                append_now(piece)
+            elif taken_bytes <= _ALONE_BYTES or len(piece) < _BESIDE_BYTES_MIN:
+                append_now(piece)
+                hasher.update(piece)
+            else:
+                wait = beside(hasher.update, piece)
+                append_now(piece)
+    finally:
+        # No thread may read a buffer that the next body uses.
+        wait()
+
+
+def _nothing() -> None:
+    """Wait for nothing."""
 
 
 class HashedReader(BlobReader):

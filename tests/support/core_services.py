@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -66,6 +67,14 @@ def in_a_thread(function: Callable[..., Any], *arguments: Any) -> "asyncio.Futur
     return asyncio.get_running_loop().run_in_executor(None, function, *arguments)
 
 
+def beside_this_thread(function: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:
+    """Call a function in another thread, as the server does."""
+    pool = ThreadPoolExecutor(max_workers=1)
+    running = pool.submit(function, *arguments)
+    pool.shutdown(wait=False)
+    return running.result
+
+
 async def in_turn(function: Callable[..., Any], *arguments: Any) -> Any:
     """Call a function after other tasks had a turn, and without a thread, so that runs are repeatable."""
     await asyncio.sleep(0)
@@ -91,6 +100,7 @@ class CoreServices:
     retention_rules: Sequence[RetentionRule] = ()
     new_id: Callable[[], str] = field(default_factory=counting_ids)
     offload: Callable[..., Awaitable[Any]] = in_a_thread
+    beside: Callable[..., Callable[[], Any]] = beside_this_thread
     new_trash_id: Callable[[], str] = field(default_factory=counting_ids)
 
     rounds_storage: StagingStorage | None = None
@@ -159,6 +169,7 @@ class CoreServices:
             new_id=self.new_id,
             new_hasher=self.new_hasher,
             offload=self.offload,
+            beside=self.beside,
             publisher=self.publisher,
             untouched=self.untouched,
         )

@@ -1,4 +1,4 @@
-"""Receiver of large bodies: a thread reads from the socket directly into a buffer for hashing and writing.
+"""Receiver of large bodies: a thread reads from the socket directly into buffers for hashing and writing.
 
 The usual path of a chunk (event loop, parser, buffer, two thread switches) costs more CPU time than hashing it: over
 four connections, 256 MiB cost 690 ms of CPU time on that path and half as much on this one. `tests.benchmarks` has the
@@ -23,7 +23,7 @@ DIRECT_BYTES_MIN: Final = 1024 * 1024
 """Minimum size; for smaller bodies the thread costs more than it saves."""
 CHUNKED_BYTES_MIN: Final = 128 * 1024
 """Number of bytes of a chunked body that must have arrived: more are probably to come."""
-_PIECE_BYTES: Final = 1024 * 1024
+_PIECE_BYTES: Final = 512 * 1024
 _PIECE_BYTES_MIN: Final = 64 * 1024
 """Minimum size of a piece, unless no more data arrives within `_PATIENCE_MS`."""
 _TURN_BYTES: Final = 32 * 1024 * 1024
@@ -72,7 +72,7 @@ class SocketReceiver:
             yield memoryview(piece)
             self.left -= len(piece)
         room = max(0, room - sum(map(len, arrived)))
-        buffer = _buffer_of_thread()
+        buffer, other = _buffers_of_thread()
         until = max(0, self.left - min(room, _TURN_BYTES))
         self._may_wait_until = self.waited_seconds + _WAITING_SECONDS_MAX
         self.is_idle = False
@@ -81,6 +81,7 @@ class SocketReceiver:
             if filled:
                 yield buffer[:filled]
                 self.left -= filled
+                buffer, other = other, buffer
 
     def _fill(self, space: memoryview) -> int:
         """Receive data until `space` is full or no more is available; return the number of bytes."""
@@ -159,12 +160,12 @@ class ChunkReceiver(SocketReceiver):
         return size
 
 
-def _buffer_of_thread() -> memoryview:
-    """Return the buffer of this thread: a new one for each body would cost the time to clear its pages."""
-    if not hasattr(_of_thread, "buffer"):
-        _of_thread.buffer = memoryview(bytearray(_PIECE_BYTES))
-    buffer: memoryview = _of_thread.buffer
-    return buffer
+def _buffers_of_thread() -> tuple[memoryview, memoryview]:
+    """Return the buffers of this thread: new ones for each body would cost the time to clear their pages."""
+    if not hasattr(_of_thread, "buffers"):
+        _of_thread.buffers = tuple(memoryview(bytearray(_PIECE_BYTES)) for _ in range(2))
+    buffers: tuple[memoryview, memoryview] = _of_thread.buffers
+    return buffers
 
 
 def _read_into(descriptor: int, space: memoryview) -> int:
