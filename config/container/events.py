@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from functools import partial
 
 from config.container.schedules import make_lease
 from config.container.surroundings import entry_id, new_id, utc_now
@@ -47,7 +48,7 @@ def event_recorder(outbox: Outbox, settings: Settings) -> EventRecorder:
     recorder = EventRecorder(
         outbox,
         recorder_options(settings.notifications),
-        source=event_source(settings.http.addr, new_id),
+        source=partial(event_source, settings.http.addr, new_id),
         now=utc_now,
         new_id=new_id,
     )

@@ -36,7 +36,7 @@ class Foundations(Schedules):
     shared_secret = Schedules.shared_secret
 
     read_only = Singleton(ReadOnlySwitch, blob_storage, clock=Object(boot_clock), now=now)
-    outbox = Singleton(Outbox, storage=outbox_storage, process=Singleton(process_name), now=now)
+    outbox = Singleton(Outbox, storage=outbox_storage, process=Object(process_name), now=now)
     events = Singleton(event_recorder, outbox, settings)
     notifier = Singleton(
         make_notifier,

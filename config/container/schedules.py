@@ -41,7 +41,7 @@ PURGE_REQUESTS_PER_SECOND: Final = 20.0
 
 def make_lease(job: str, *, storage: BlobStorage, ttl: float = LEASE_SECONDS) -> Lease:
     """Return this process's lease on a job."""
-    return Lease(storage, layout.lease(job), owner_id=owner_id(), ttl=ttl, clock=boot_clock, sleep=asyncio.sleep)
+    return Lease(storage, layout.lease(job), owner_id=owner_id, ttl=ttl, clock=boot_clock, sleep=asyncio.sleep)
 
 
 def make_schedule(job: str, *, storage: BlobStorage, interval_seconds: float) -> SharedSchedule:

@@ -12,6 +12,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
+from functools import cache
 from typing import Final
 
 from core.errors import ObjectNotFoundError, StorageError
@@ -37,7 +38,8 @@ class Lease:
     Args:
         storage: the store that all replicas share.
         key: the lease object (`core.layout.lease`).
-        owner_id: unique among all lease objects of all replicas; shown to operators.
+        owner_id: returns a text that is unique among all lease objects of all replicas; shown to operators. Called
+            once, in the process that uses the lease: a server creates it before the fork.
         ttl: seconds without a renewal after which a holder has lost the lease.
         clock: monotonic seconds of this process.
         sleep: suspends for a number of seconds of that clock.
@@ -48,14 +50,14 @@ class Lease:
         storage: BlobStorage,
         key: str,
         *,
-        owner_id: str,
+        owner_id: Callable[[], str],
         ttl: float,
         clock: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]],
     ) -> None:
         self._storage = storage
         self._key = key
-        self._owner_id = owner_id
+        self._owner_id = cache(owner_id)
         self._ttl = ttl
         self._clock = clock
         self._sleep = sleep
@@ -223,7 +225,7 @@ class Lease:
 
     def _next_content(self) -> bytes:
         self._counter += 1
-        document: dict[str, object] = {"owner": self._owner_id, "counter": self._counter}
+        document: dict[str, object] = {"owner": self._owner_id(), "counter": self._counter}
         content = json.dumps(document | ({"progress": dict(self._progress)} if self._progress else {})).encode()
         return content if len(content) <= _CONTENT_BYTES_MAX else json.dumps(document).encode()
 

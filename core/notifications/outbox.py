@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cache
 from typing import Final
 
 from core.concurrency import map_bounded
@@ -108,13 +109,14 @@ class Outbox:
 
     Args:
         storage: holds the events; must stay open while the outbox is used.
-        process: unique name of this process, in lower-case letters and digits.
+        process: returns the unique name of this process, in lower-case letters and digits. Called once, in the process
+            that uses the outbox: a server creates it before the fork.
         now: UTC-aware; the order between processes depends on how well their clocks agree.
     """
 
-    def __init__(self, storage: BlobStorage, *, process: str, now: Callable[[], datetime]) -> None:
+    def __init__(self, storage: BlobStorage, *, process: Callable[[], str], now: Callable[[], datetime]) -> None:
         self._storage = storage
-        self._process = process
+        self._process = cache(process)
         self._now = now
         self._stamp = 0
         self._remembered: OrderedDict[str, bytes] = OrderedDict()
@@ -136,7 +138,7 @@ class Outbox:
         async def write(entry: tuple[str, Sequence[EventDocument]]) -> None:
             endpoint, documents = entry
             content = _content(documents)
-            key = _queued(endpoint, BatchName(stamp, self._process, len(documents), len(content)))
+            key = _queued(endpoint, BatchName(stamp, self._process(), len(documents), len(content)))
             await self._storage.write(key, content)
             self._remember(key, content)
 

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Final, Generic, TypeVar
 
 from core.errors import StorageError
@@ -52,7 +53,8 @@ class EventRecorder(EventSink):
     Args:
         outbox: where events are recorded.
         options: the operator's options.
-        source: `addr` and `instanceID` of this process.
+        source: returns `addr` and `instanceID` of this process. Called once, in the process that records: a server
+            creates the recorder before the fork.
         now: UTC-aware.
         new_id: returns the ids of events.
     """
@@ -62,13 +64,13 @@ class EventRecorder(EventSink):
         outbox: Outbox,
         options: RecorderOptions,
         *,
-        source: Mapping[str, str],
+        source: Callable[[], Mapping[str, str]],
         now: Callable[[], datetime],
         new_id: Callable[[], str],
     ) -> None:
         self._outbox = outbox
         self._options = options
-        self._source = source
+        self._source = cache(source)
         self._now = now
         self._new_id = new_id
         self._endpoints: Sequence[EventEndpoint] = ()
@@ -143,7 +145,7 @@ class EventRecorder(EventSink):
             origin,
             event_id=self._new_id(),
             happened_at=self._now(),
-            source=self._source,
+            source=self._source(),
             envelope=self._options.envelope,
         )
 

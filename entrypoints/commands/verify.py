@@ -94,7 +94,7 @@ async def _verify(
         lease = Lease(
             application.storage,
             layout.lease(options.job),
-            owner_id=f"{socket.gethostname()}-{os.getpid()}",
+            owner_id=lambda: f"{socket.gethostname()}-{os.getpid()}",
             ttl=LEASE_SECONDS,
             clock=time.monotonic,
             sleep=asyncio.sleep,

@@ -123,6 +123,11 @@ class ServerObservation:
             raise
         return cls(exporters, DebugPlace(sock, folder, workers), has_metrics=debug.prometheus_enabled)
 
+    @property
+    def is_per_worker(self) -> bool:
+        """Whether each worker has metrics or traces of its own; without them, all can use the same application."""
+        return self._has_metrics or bool(self._exporters)
+
     def worker_ended(self, number: int) -> None:
         """Reset the gauges of a worker that has ended, before its successor starts."""
         if self._place is None:

@@ -1,6 +1,7 @@
 """The server process: sockets, signals, reloads, and a graceful stop."""
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -13,7 +14,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from config.container import ServerApplication, ServerParts, build_server, event_endpoints, utc_now
+from config.container import Observers, ServerApplication, ServerParts, build_server, event_endpoints, utc_now
 from config.errors import ConfigError
 from config.loaded import Loaded
 from config.loader import inherited_descriptors, service_environment
@@ -76,9 +77,6 @@ def serve(loaded: Loaded, parts: ServerParts, *, load: Callable[[], Loaded]) -> 
     # Before the fork, so that an invalid file is reported once.
     context = first_context(settings)
     _check(parts)
-    warn_at_start(parts)
-    # Before the fork, so that the workers share its modules.
-    runner_type(settings.http)
     service = _service_manager()
     with ExitStack() as stack, ExitStack() as listening:
         try:
@@ -89,10 +87,13 @@ def serve(loaded: Loaded, parts: ServerParts, *, load: Callable[[], Loaded]) -> 
             _logger.error("cannot listen on %s", error)  # noqa: TRY400 - one line, no traceback
             return 1
 
+        shared = _shared_application(parts, observation)
+
         def start(worker: Worker) -> int:
             reloader = Reloader(loaded, load, watch=watch, speaks=worker.is_first)
             parts.upload_use.enter(worker.number, count)
-            application = build_server(parts, observation.enter_worker(worker.number))
+            observers = observation.enter_worker(worker.number)
+            application = shared or build_server(parts, observers)
             watched = observation.of_worker(application, worker.number)
             serving = _Serving(
                 reloader,
@@ -121,6 +122,18 @@ def serve(loaded: Loaded, parts: ServerParts, *, load: Callable[[], Loaded]) -> 
             on_stop=listening.close,
         )
         return supervisor.run()
+
+
+def _shared_application(parts: ServerParts, observation: ServerObservation) -> ServerApplication | None:
+    """Return the application whose memory all workers share; None if each has metrics or traces of its own.
+
+    The modules of connections are shared in any case.
+    """
+    runner_type(parts.settings.http)
+    application = None if observation.is_per_worker else build_server(parts, Observers())
+    # A scan for garbage writes to each object that it looks at.
+    gc.freeze()
+    return application
 
 
 class _UnavailableError(Exception):
@@ -354,6 +367,7 @@ async def _check_credentials(authenticator: Authenticator) -> None:
 def _check(parts: ServerParts) -> None:
     asyncio.run(_check_credentials(parts.authenticator))
     _check_audit_log(parts.audit_log)
+    warn_at_start(parts)
 
 
 def _check_audit_log(audit_log: AuditLog) -> None:

@@ -15,7 +15,7 @@ from core.store import layout
 async def main(root: str, owner_id: str, ttl: float) -> None:
     async with FilesystemBlobStorage(root) as storage:
         lease = Lease(
-            storage, layout.lease("job"), owner_id=owner_id, ttl=ttl, clock=time.monotonic, sleep=asyncio.sleep
+            storage, layout.lease("job"), owner_id=lambda: owner_id, ttl=ttl, clock=time.monotonic, sleep=asyncio.sleep
         )
         while True:
             if await lease.acquire(3600):

@@ -33,7 +33,7 @@ class Waiting:
 
 
 def make_lease(storage, owner_id, *, clock=time.monotonic, sleep=asyncio.sleep):
-    return Lease(storage, layout.lease("job"), owner_id=owner_id, ttl=TTL, clock=clock, sleep=sleep)
+    return Lease(storage, layout.lease("job"), owner_id=lambda: owner_id, ttl=TTL, clock=clock, sleep=sleep)
 
 
 async def test_one_of_three_processes_takes_a_free_lease():

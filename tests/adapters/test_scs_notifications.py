@@ -31,12 +31,12 @@ def endpoint():
 
 @pytest.fixture
 def outbox(storage):
-    return Outbox(storage, process="p", now=now)
+    return Outbox(storage, process=lambda: "p", now=now)
 
 
 @pytest.fixture
 def recorder(outbox, endpoint):
-    recorder = EventRecorder(outbox, RecorderOptions(), source={}, now=now, new_id=counting_ids())
+    recorder = EventRecorder(outbox, RecorderOptions(), source=dict, now=now, new_id=counting_ids())
     recorder.use([endpoint])
     return recorder
 
@@ -78,5 +78,5 @@ async def test_delivery_by_another_process_reads_each_batch(server, storage, rec
     for _ in range(20):
         await recorder.emit([PUSH], Origin())
     server.log.clear()
-    await deliver(endpoint, Outbox(storage, process="q", now=now))
+    await deliver(endpoint, Outbox(storage, process=lambda: "q", now=now))
     assert len(server.log) == 3 + 20

@@ -70,7 +70,7 @@ def events(tmp_path: Path, store: str = "data") -> list[tuple[str, ...]]:
 
     async def read() -> list[Any]:
         async with FilesystemBlobStorage(str(tmp_path / store)) as storage:
-            outbox = Outbox(storage, process="reader", now=lambda: datetime.now(UTC))
+            outbox = Outbox(storage, process=lambda: "reader", now=lambda: datetime.now(UTC))
             batches = await outbox.queued(ENDPOINT)
             return [event.document for batch in batches for event in await outbox.read(ENDPOINT, batch)]
 

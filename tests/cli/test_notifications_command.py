@@ -18,7 +18,7 @@ from tests.support.notifications import make_event
 
 async def _fill(folder: Path) -> None:
     async with FilesystemBlobStorage(str(folder)) as storage:
-        outbox = Outbox(storage, process="p", now=lambda: datetime.now(UTC))
+        outbox = Outbox(storage, process=lambda: "p", now=lambda: datetime.now(UTC))
         for endpoint in ("one", "two"):
             await outbox.record({endpoint: [make_event(f"{endpoint}-{number}", tag="v1") for number in range(3)]})
             [batch] = await outbox.queued(endpoint)
@@ -88,7 +88,7 @@ def test_replay_of_many(config_file: str, capsys: pytest.CaptureFixture[str], tm
     async def give_up_many() -> None:
         place = tmp_path / ("outbox" if (tmp_path / "outbox").exists() else "data")
         async with FilesystemBlobStorage(str(place)) as storage:
-            outbox = Outbox(storage, process="q", now=lambda: datetime.now(UTC))
+            outbox = Outbox(storage, process=lambda: "q", now=lambda: datetime.now(UTC))
             await outbox.record({"three": [make_event(f"three-{number}") for number in range(250)]})
             [batch] = await outbox.queued("three")
             await outbox.give_up("three", await outbox.read("three", batch), reason="x")

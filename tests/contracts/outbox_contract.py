@@ -30,7 +30,7 @@ class OutboxContract:
     def make(self, storage):
         moments = (START + timedelta(milliseconds=number) for number in itertools.count())
         processes = itertools.count()
-        return lambda: Outbox(storage, process=f"process{next(processes)}", now=lambda: next(moments))
+        return lambda: Outbox(storage, process=lambda: f"process{next(processes)}", now=lambda: next(moments))
 
     @pytest.fixture
     def outbox(self, make):

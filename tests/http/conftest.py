@@ -97,7 +97,12 @@ def usage_control(services: CoreServices) -> JobControl:
         )
 
     lease = Lease(
-        storage, layout.lease(job_names.USAGE), owner_id="test", ttl=12, clock=time.monotonic, sleep=asyncio.sleep
+        storage,
+        layout.lease(job_names.USAGE),
+        owner_id=lambda: "test",
+        ttl=12,
+        clock=time.monotonic,
+        sleep=asyncio.sleep,
     )
     schedule = SharedSchedule(storage, lease, key=layout.job(job_names.USAGE), interval=timedelta(hours=1))
     work = usage_work(new_meter, schedule, UsageRecords(storage))
@@ -121,7 +126,7 @@ def job_control(
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     is_upkeep: bool = True,
 ) -> JobControl:
-    lease = Lease(services.storage, layout.lease(job), owner_id=owner, ttl=12, clock=clock, sleep=sleep)
+    lease = Lease(services.storage, layout.lease(job), owner_id=lambda: owner, ttl=12, clock=clock, sleep=sleep)
     interval = timedelta(hours=1)
     return JobControl(
         services.storage,
@@ -144,7 +149,7 @@ def operations_on(
         read_only=read_only,
         usage=usage_control(services),
         usage_records=UsageRecords(services.storage),
-        outbox=Outbox(services.storage, process="test", now=lambda: datetime.now(UTC)),
+        outbox=Outbox(services.storage, process=lambda: "test", now=lambda: datetime.now(UTC)),
         endpoint_names=lambda: frozenset({"configured"}),
         collection=job_control(services, "collection"),
         verification=job_control(services, "verification", is_upkeep=False),

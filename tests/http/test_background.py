@@ -58,7 +58,7 @@ def services(time):
 def make_job(services, time, owner_id="a", **changes):
     settings = UploadPurgingSettings(**changes)
     lease = Lease(
-        services.storage, layout.lease("purge"), owner_id=owner_id, ttl=30, clock=time.clock, sleep=time.sleep
+        services.storage, layout.lease("purge"), owner_id=lambda: owner_id, ttl=30, clock=time.clock, sleep=time.sleep
     )
     interval = timedelta(seconds=settings.interval_seconds)
     budget = Budget(Rates(), clock=time.clock, sleep=time.sleep)

@@ -31,7 +31,7 @@ def store(time):
 def make_job(store):
     time = store.time
     lease = Lease(
-        store.storage, layout.lease(job_names.FOLDING), owner_id="a", ttl=30, clock=time.clock, sleep=time.sleep
+        store.storage, layout.lease(job_names.FOLDING), owner_id=lambda: "a", ttl=30, clock=time.clock, sleep=time.sleep
     )
     schedule = SharedSchedule(store.storage, lease, key=layout.job(job_names.FOLDING), interval=timedelta(minutes=1))
     return folding_job(store.folding, schedule, interval_seconds=MINUTE)

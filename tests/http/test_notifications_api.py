@@ -22,7 +22,7 @@ NOTHING = {"queued": 0, "queuedSince": None, "dead": 0, "deadSince": None, "comp
 
 @pytest.fixture
 def outbox(services):
-    return Outbox(services.storage, process="filler", now=lambda: AT)
+    return Outbox(services.storage, process=lambda: "filler", now=lambda: AT)
 
 
 async def kill(outbox, endpoint, count):

@@ -50,7 +50,9 @@ async def services(time):
 
 
 def make_job(services, time, owner_id="a", *, interval=DAY):
-    lease = Lease(services.storage, layout.lease("r"), owner_id=owner_id, ttl=30, clock=time.clock, sleep=time.sleep)
+    lease = Lease(
+        services.storage, layout.lease("r"), owner_id=lambda: owner_id, ttl=30, clock=time.clock, sleep=time.sleep
+    )
     schedule = SharedSchedule(services.storage, lease, key=layout.job("r"), interval=timedelta(seconds=interval))
     return retention_job(build_registry(services), schedule, interval_seconds=interval)
 

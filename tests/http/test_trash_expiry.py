@@ -29,7 +29,9 @@ def services(time):
 
 
 def make_job(services, time):
-    lease = Lease(services.storage, layout.lease("trash"), owner_id="a", ttl=30, clock=time.clock, sleep=time.sleep)
+    lease = Lease(
+        services.storage, layout.lease("trash"), owner_id=lambda: "a", ttl=30, clock=time.clock, sleep=time.sleep
+    )
     schedule = SharedSchedule(services.storage, lease, key=layout.job("trash"), interval=timedelta(hours=1))
     return expiry_job(services.trash_service, schedule, HOUR)
 

@@ -53,7 +53,12 @@ async def start(api):
 
 def lease_on(storage, owner):
     return Lease(
-        storage, layout.lease(job_names.USAGE), owner_id=owner, ttl=12.0, clock=time.monotonic, sleep=asyncio.sleep
+        storage,
+        layout.lease(job_names.USAGE),
+        owner_id=lambda: owner,
+        ttl=12.0,
+        clock=time.monotonic,
+        sleep=asyncio.sleep,
     )
 
 

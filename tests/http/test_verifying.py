@@ -46,7 +46,9 @@ async def verifications(time):
 def make_job(verifications, time, owner_id="a", *, repair=False, observer=None):
     storage = verifications.services.storage
     options = VerificationOptions(repair=repair, settle_seconds=0)
-    lease = Lease(storage, layout.lease(options.job), owner_id=owner_id, ttl=30, clock=time.clock, sleep=time.sleep)
+    lease = Lease(
+        storage, layout.lease(options.job), owner_id=lambda: owner_id, ttl=30, clock=time.clock, sleep=time.sleep
+    )
     key = layout.job(options.job)
     return verification_job(
         verifications.verifier,

@@ -36,8 +36,8 @@ def recorder_without_endpoints() -> EventRecorder:
     def now() -> datetime:
         return datetime(2026, 11, 24, tzinfo=UTC)
 
-    outbox = Outbox(InMemoryBlobStorage(now=now), process="test", now=now)
-    return EventRecorder(outbox, RecorderOptions(), source={}, now=now, new_id=lambda: "id")
+    outbox = Outbox(InMemoryBlobStorage(now=now), process=lambda: "test", now=now)
+    return EventRecorder(outbox, RecorderOptions(), source=dict, now=now, new_id=lambda: "id")
 
 
 class ScriptedReceiver(EventReceiver):

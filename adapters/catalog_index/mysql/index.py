@@ -5,6 +5,7 @@ import logging
 from collections.abc import AsyncIterable, Awaitable, Callable, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import datetime
+from functools import cache
 from typing import Final, TypeVar
 
 from typing_extensions import override
@@ -59,7 +60,8 @@ class MySqlCatalogIndex(CatalogIndex, Diagnosable):
         self._connections = Connections(address, size=connections_max, retry_seconds=retry_seconds)
         self._journal = ChangeJournal()
         self._order: NameOrder | None = None
-        self._owner = new_owner()
+        # Asked for with its first use: a server builds the index before the fork.
+        self._owner = cache(new_owner)
         self._creating = asyncio.Lock()
 
     @override
@@ -148,13 +150,13 @@ class MySqlCatalogIndex(CatalogIndex, Diagnosable):
 
     async def _drop_leftovers(self) -> None:
         async with self._creating:
-            await self._connections.work(lambda session: drop_leftovers(session, owner=self._owner))
+            await self._connections.work(lambda session: drop_leftovers(session, owner=self._owner()))
 
     async def _create(self, names: AbstractSet[str]) -> bool:
         ordered, now = sorted(names), self._unix_seconds()
         async with self._creating:
             return await self._connections.work(
-                lambda session: create_filled(session, ordered, owner=self._owner, now=now)
+                lambda session: create_filled(session, ordered, owner=self._owner(), now=now)
             )
 
     @property

@@ -33,7 +33,7 @@ async def test_days_of_each_stored_certificate_are_judged(tmp_path: Path) -> Non
         ends = NOW + timedelta(days=days)
         begins = ends - timedelta(days=90)
         await records.save(Certificate(host=host, chain="", key=Secret("key"), begins_at=begins, ends_at=ends))
-    lease = Lease(storage, layout.lease(JOB), owner_id="doctor", ttl=30, clock=time.clock, sleep=time.sleep)
+    lease = Lease(storage, layout.lease(JOB), owner_id=lambda: "doctor", ttl=30, clock=time.clock, sleep=time.sleep)
     certificates = Certificates(
         records,
         InMemoryAuthority(now=lambda: NOW),

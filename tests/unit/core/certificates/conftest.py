@@ -46,7 +46,7 @@ class Replica:
         hosts: Sequence[str],
     ) -> None:
         self._time = time
-        lease = Lease(storage, layout.lease(JOB), owner_id=name, ttl=30, clock=time.clock, sleep=time.sleep)
+        lease = Lease(storage, layout.lease(JOB), owner_id=lambda: name, ttl=30, clock=time.clock, sleep=time.sleep)
         self.outcomes: list[bool] = []
         self.certificates = Certificates(
             make_records(storage),

@@ -186,7 +186,7 @@ def lease_of(store, owner_id):
     return Lease(
         store.storage,
         layout.lease("collect"),
-        owner_id=owner_id,
+        owner_id=lambda: owner_id,
         ttl=COLLECTION_LEASE_SECONDS,
         clock=store.time.clock,
         sleep=store.time.sleep,

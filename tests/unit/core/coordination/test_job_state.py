@@ -14,7 +14,7 @@ JOB = "test"
 
 
 def make_schedule(storage, time):
-    lease = Lease(storage, layout.lease(JOB), owner_id="a", ttl=30, clock=time.clock, sleep=time.sleep)
+    lease = Lease(storage, layout.lease(JOB), owner_id=lambda: "a", ttl=30, clock=time.clock, sleep=time.sleep)
     return SharedSchedule(storage, lease, key=layout.job(JOB), interval=timedelta(hours=1))
 
 

@@ -61,7 +61,7 @@ def storage(request, time):
 
 
 def make_lease(storage, time, owner_id="a"):
-    return Lease(storage, KEY, owner_id=owner_id, ttl=TTL, clock=time.clock, sleep=time.sleep)
+    return Lease(storage, KEY, owner_id=lambda: owner_id, ttl=TTL, clock=time.clock, sleep=time.sleep)
 
 
 async def finish(time, awaitable, *, seconds=TTL):

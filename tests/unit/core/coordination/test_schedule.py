@@ -14,7 +14,7 @@ INTERVAL = timedelta(hours=24)
 
 
 def make_schedule(storage, time, owner_id="a"):
-    lease = Lease(storage, layout.lease("test"), owner_id=owner_id, ttl=30, clock=time.clock, sleep=time.sleep)
+    lease = Lease(storage, layout.lease("test"), owner_id=lambda: owner_id, ttl=30, clock=time.clock, sleep=time.sleep)
     return SharedSchedule(storage, lease, key=layout.job("test"), interval=INTERVAL)
 
 

@@ -15,7 +15,7 @@ from tests.support.notifications import ScriptedReceiver, each_in_turn, make_eve
 
 @pytest.fixture
 def outbox(storage, time):
-    return Outbox(storage, process="p", now=time.now)
+    return Outbox(storage, process=lambda: "p", now=time.now)
 
 
 class Delivery:
@@ -196,9 +196,9 @@ async def test_event_taken_out_by_hand_is_not_sent(outbox, time, deliver):
 
 @pytest.mark.parametrize("operation", [1, 2, 3])
 async def test_failing_outbox_loses_nothing_and_repeats_nothing(storage, time, operation):
-    await record(Outbox(storage, process="q", now=time.now), "1", "2")
+    await record(Outbox(storage, process=lambda: "q", now=time.now), "1", "2")
     faulty = FaultyBlobStorage(storage)
-    delivery = Delivery(Outbox(faulty, process="p", now=time.now), time)
+    delivery = Delivery(Outbox(faulty, process=lambda: "p", now=time.now), time)
     faulty.fail_at(operation)
     with pytest.raises(StorageUnavailableError):
         await delivery.endpoint_delivery.deliver_some()
@@ -211,7 +211,7 @@ async def test_memory_holds_only_a_window_of_events(storage, outbox, time, deliv
     for number in range(100):
         await record(outbox, *(f"{number}-{each}" for each in range(10)), repository=f"r{number}")
     counting = FaultyBlobStorage(storage)
-    delivery = Delivery(Outbox(counting, process="q", now=time.now), time, lambda _event: 500)
+    delivery = Delivery(Outbox(counting, process=lambda: "q", now=time.now), time, lambda _event: 500)
     delivery.start()
     await time.advance(1)
     await delivery.stop()

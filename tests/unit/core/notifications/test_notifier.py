@@ -27,12 +27,12 @@ class Process:
     """A process that records and delivers."""
 
     def __init__(self, storage, time, name, ids, *, bounds=BOUNDS):
-        self.outbox = Outbox(storage, process=name, now=time.now)
+        self.outbox = Outbox(storage, process=lambda: name, now=time.now)
         self.recorder = EventRecorder(
-            self.outbox, RecorderOptions(), source={}, now=time.now, new_id=lambda: str(next(ids))
+            self.outbox, RecorderOptions(), source=dict, now=time.now, new_id=lambda: str(next(ids))
         )
         lease = Lease(
-            storage, layout.lease("notifications"), owner_id=name, ttl=TTL, clock=time.clock, sleep=time.sleep
+            storage, layout.lease("notifications"), owner_id=lambda: name, ttl=TTL, clock=time.clock, sleep=time.sleep
         )
         self.notifier = Notifier(
             self.outbox,

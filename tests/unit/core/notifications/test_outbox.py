@@ -21,7 +21,7 @@ def storage():
 
 
 def make(storage, process="p"):
-    return Outbox(storage, process=process, now=SimulatedTime().now)
+    return Outbox(storage, process=lambda: process, now=SimulatedTime().now)
 
 
 async def test_foreign_files_are_left_alone(storage):

@@ -18,7 +18,7 @@ def storage():
 
 @pytest.fixture
 def outbox(storage):
-    return Outbox(storage, process="p", now=SimulatedTime().now)
+    return Outbox(storage, process=lambda: "p", now=SimulatedTime().now)
 
 
 async def kill(outbox, *ids):

@@ -34,7 +34,7 @@ def storage():
 
 
 def test_names_of_endpoints_are_those_in_use(outbox):
-    recorder = EventRecorder(outbox, RecorderOptions(), source={}, now=SimulatedTime().now, new_id=lambda: "id")
+    recorder = EventRecorder(outbox, RecorderOptions(), source=dict, now=SimulatedTime().now, new_id=lambda: "id")
     assert recorder.endpoint_names == frozenset()
     recorder.use([endpoint("a"), endpoint("b")])
     assert recorder.endpoint_names == {"a", "b"}
@@ -42,13 +42,13 @@ def test_names_of_endpoints_are_those_in_use(outbox):
 
 @pytest.fixture
 def outbox(storage):
-    return Outbox(storage, process="p", now=SimulatedTime().now)
+    return Outbox(storage, process=lambda: "p", now=SimulatedTime().now)
 
 
 def make(outbox, *endpoints, counts=None, **options):
     ids = (str(number) for number in itertools.count(1))
     recorder = EventRecorder(
-        outbox, RecorderOptions(**options), source={}, now=SimulatedTime().now, new_id=lambda: next(ids)
+        outbox, RecorderOptions(**options), source=dict, now=SimulatedTime().now, new_id=lambda: next(ids)
     )
     recorder.use(endpoints, counts)
     return recorder

@@ -15,7 +15,7 @@ HOUR = timedelta(hours=1)
 
 @pytest.fixture
 def outbox(time):
-    return Outbox(InMemoryBlobStorage(now=time.now), process="p", now=time.now)
+    return Outbox(InMemoryBlobStorage(now=time.now), process=lambda: "p", now=time.now)
 
 
 @pytest.fixture
