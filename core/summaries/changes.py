@@ -185,21 +185,26 @@ class ChangeLog:
         self._read: dict[str, Sequence[Change]] = {}
         self._weight = 0
         self._listings: SharedLooks[None, ChangeListing] = SharedLooks()
+        self._listed: dict[str, ChangeRecord] = {}
+        """The records of the last listing by name: most of them are listed again."""
 
     async def listing(self) -> ChangeListing:
         """List the records; callers at the same time share a listing. One storage request per 1,000."""
         return await self._listings.run(None, self._list)
 
     async def _list(self) -> ChangeListing:
-        records: list[ChangeRecord] = []
+        before, listed = self._listed, dict[str, ChangeRecord]()
+        is_complete = True
         async with closing(self._storage.list_children(summary_keys.CHANGES)) as names:
             async for name in names:
-                if (record := parse_record(name)) is None:
+                if (record := before.get(name) or parse_record(name)) is None:
                     continue
-                if len(records) == LISTED_MAX:
-                    return ChangeListing(records=records, is_complete=False)
-                records.append(record)
-        return ChangeListing(records=records)
+                if len(listed) == LISTED_MAX:
+                    is_complete = False
+                    break
+                listed[name] = record
+        self._listed = listed
+        return ChangeListing(records=list(listed.values()), is_complete=is_complete)
 
     async def by_repository(self, records: Iterable[ChangeRecord]) -> Mapping[RepositoryName | None, set[str]]:
         """Return the names of the records of each repository; those of None were folded since they were listed.

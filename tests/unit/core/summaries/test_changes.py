@@ -136,6 +136,34 @@ async def test_a_record_that_was_folded_after_the_listing_is_missing(storage):
     assert await log.changes(listing, NAME) == []
 
 
+async def test_a_listing_parses_only_new_records(storage, monkeypatch):
+    parsed = []
+
+    def parse(name):
+        parsed.append(name)
+        return parse_record(name)
+
+    monkeypatch.setattr(changes_module, "parse_record", parse)
+    recorder = ChangeRecorder(storage, now=lambda: NOW, new_id=counting_ids())
+    log = ChangeLog(storage)
+    for number in range(1, 4):
+        await recorder.record(ChangeKind.OTHER, NAME, by="")
+        listing = await log.listing()
+        assert listing.names == set(parsed)
+        assert len(listing.records) == len(parsed) == number
+
+
+async def test_a_listing_forgets_folded_records(storage):
+    recorder = ChangeRecorder(storage, now=lambda: NOW, new_id=counting_ids())
+    log = ChangeLog(storage)
+    await recorder.record(ChangeKind.OTHER, NAME, by="")
+    (folded,) = (await log.listing()).records
+    await storage.delete([summary_keys.change(folded.name)])
+    assert (await log.listing()).records == []
+    await recorder.record(ChangeKind.OTHER, LONG, by="")
+    assert [record.repository for record in (await log.listing()).records] == [None]
+
+
 async def test_objects_of_other_programs_are_no_records(storage):
     await storage.write(summary_keys.change("readme.txt"), b"")
     assert (await ChangeLog(storage).listing()).records == []
