@@ -305,7 +305,7 @@ def test_a_killed_copy_continues(upstream: UpstreamServer, target: RegistryServe
     words = ["copy", "--from", f"{upstream.url}/{NAME}", "--to", str(target.config_path), "--quiet"]
     environment = {**os.environ, "HOME": str(home), "PYTHONPATH": str(REPOSITORY_ROOT)}
     killed = subprocess.Popen(
-        [sys.executable, "-m", "entrypoints.cli", *words], env=environment, start_new_session=True
+        [sys.executable, "-m", "entrypoints.cli", *words, "--keep-priority"], env=environment, start_new_session=True
     )
     try:
         upstream.wait_until(lambda: _staged(target) >= 64 * MIB)

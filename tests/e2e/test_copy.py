@@ -62,7 +62,8 @@ def of_folder(folder: Path) -> Mapping[str, Any]:
 
 
 def start_copy(source: Path, target: Path, *options: str) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "entrypoints.cli", "copy", "--from", str(source), "--to", str(target), *options]
+    command = [sys.executable, "-m", "entrypoints.cli", "copy", "--from", str(source), "--to", str(target)]
+    command += ["--keep-priority", *options]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("REGISTRY_")}
     return subprocess.Popen(
         command, cwd=REPOSITORY_ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE

@@ -95,7 +95,7 @@ def test_a_killed_copy_to_a_url_continues_its_upload(tmp_path: Path, home: Path)
         words = ["copy", "--from", str(source.config_path), "--to", target.url, "--repository", NAME, "--quiet"]
         environment = {**os.environ, "PYTHONPATH": str(REPOSITORY_ROOT)}
         killed = subprocess.Popen(
-            [sys.executable, "-m", "entrypoints.cli", *words, "--bytes-per-second", str(16 * MIB)],
+            [sys.executable, "-m", "entrypoints.cli", *words, "--keep-priority", "--bytes-per-second", str(16 * MIB)],
             env=environment,
             start_new_session=True,
         )

@@ -132,7 +132,7 @@ def test_killed_collection_is_resumed(tmp_path: Path) -> None:
         time.sleep(3)
         command = [sys.executable, "-m", "entrypoints.cli", "garbage-collect", str(server.config_path)]
         killed = subprocess.Popen(
-            [*command, "--grace-period", "2s"],
+            [*command, "--grace-period", "2s", "--keep-priority"],
             cwd=REPOSITORY_ROOT,
             env={**server.environment, "REGISTRY_STORAGE_MAINTENANCE_GARBAGECOLLECT": "{settletime: 1h}"},
         )

@@ -27,7 +27,7 @@ MIB = 1024 * 1024
 def start_registry(*words: str) -> "subprocess.Popen[str]":
     environment = {name: value for name, value in os.environ.items() if not name.startswith("REGISTRY_")}
     return subprocess.Popen(
-        [sys.executable, "-m", "entrypoints.cli", *words],
+        [sys.executable, "-m", "entrypoints.cli", *words, "--keep-priority"],
         cwd=REPOSITORY_ROOT,
         env=environment,
         text=True,

@@ -128,7 +128,7 @@ def test_killed_verification_is_resumed(server: RegistryServer) -> None:
     broken = Digest(blobs[1])
     path_of(server, layout.blob_data(broken)).write_bytes(b"damaged")
 
-    slow = ("--bytes-per-second", "1000000")
+    slow = ("--bytes-per-second", "1000000", "--keep-priority")
     command = [sys.executable, "-m", "entrypoints.cli", *words(server, *slow)]
     process = subprocess.Popen(command, cwd=REPOSITORY_ROOT, stdout=subprocess.PIPE, text=True)
     try:
