@@ -54,6 +54,9 @@ class Adapters(DeclarativeContainer):
     """The adapters of one registry; `settings` must be provided."""
 
     settings = Dependency(instance_of=Settings)
+    # Each `provided` and each part of it is a provider, which every container copies: ask once.
+    sections = settings.provided
+    storage_section = sections.storage
 
     now = Object(utc_now)
     new_id = Object(new_id)
@@ -67,19 +70,19 @@ class Adapters(DeclarativeContainer):
     tracer = observers.provided.tracer
 
     upload_use = Singleton(SharedUse)
-    preset_storage = Singleton(preset_blob_storage, settings.provided.storage, upload_use)
+    preset_storage = Singleton(preset_blob_storage, storage_section, upload_use)
     plain_blob_storage: Provider[StagingStorage] = Selector(
-        settings.provided.storage.kind,
+        storage_section.kind,
         inmemory=Singleton(in_memory_storage, now),
         filesystem=Singleton(
             FilesystemBlobStorage,
-            root_directory=settings.provided.storage.filesystem.root_directory,
-            threads_max=settings.provided.storage.filesystem.max_threads,
+            root_directory=storage_section.filesystem.root_directory,
+            threads_max=storage_section.filesystem.max_threads,
             makes_root=makes_store,
             reserved_for=Object((*layout.HOUSEKEEPING, CERTIFICATES)),
         ),
-        s3=Singleton(s3_blob_storage, settings.provided.storage, upload_use),
-        scs=Singleton(scs_blob_storage, settings.provided.storage, upload_use),
+        s3=Singleton(s3_blob_storage, storage_section, upload_use),
+        scs=Singleton(scs_blob_storage, storage_section, upload_use),
         gcs=preset_storage,
         oss=preset_storage,
         swift=preset_storage,
@@ -87,44 +90,42 @@ class Adapters(DeclarativeContainer):
     blob_storage = Singleton(observed_blob_storage, plain_blob_storage, metrics, tracer)
     redirector = Singleton(make_redirector, settings, blob_storage)
     catalog_index: Provider[CatalogIndex] = Selector(
-        settings.provided.catalog.backend,
+        sections.catalog.backend,
         LISTING=Singleton(ListingCatalogIndex, storage=blob_storage),
-        MYSQL=Singleton(mysql_catalog_index, Callable(mysql_address, settings.provided.catalog.mysql_dsn), now=now),
-        LOCAL=Singleton(local_file_index, settings.provided.catalog.local_path),
+        MYSQL=Singleton(mysql_catalog_index, Callable(mysql_address, sections.catalog.mysql_dsn), now=now),
+        LOCAL=Singleton(local_file_index, sections.catalog.local_path),
     )
 
     audit_log: Provider[AuditLog] = Selector(
-        settings.provided.audit.kind,
+        sections.audit.kind,
         disabled=Singleton(DisabledAuditLog),
         stream=Singleton(StreamAuditLog, Singleton(UnblockedStream, 1)),
-        file=Singleton(file_audit_log, settings.provided.audit),
+        file=Singleton(file_audit_log, sections.audit),
     )
 
-    shared_secret = Singleton(reveal_or_make_secret, settings.provided.http.secret)
-    access_policy = Singleton(access_policy, settings.provided.auth, settings.provided.access)
+    shared_secret = Singleton(reveal_or_make_secret, sections.http.secret)
+    access_policy = Singleton(access_policy, sections.auth, sections.access)
     htpasswd = Singleton(
         htpasswd_authenticator,
-        settings.provided.auth.htpasswd,
-        Singleton(group_file, settings.provided.access.group_file),
+        sections.auth.htpasswd,
+        Singleton(group_file, sections.access.group_file),
         clock=Object(time.monotonic),
     )
-    tokens = Singleton(token_authenticator, settings.provided.auth.token, now=now)
-    workloads = Singleton(
-        workload_authenticator, settings.provided.auth.workloads, now=now, clock=Object(time.monotonic)
-    )
+    tokens = Singleton(token_authenticator, sections.auth.token, now=now)
+    workloads = Singleton(workload_authenticator, sections.auth.workloads, now=now, clock=Object(time.monotonic))
     shared_authenticator: Provider[Authenticator] = Selector(
-        Callable(kind_of_authenticator, settings.provided.auth),
+        Callable(kind_of_authenticator, sections.auth),
         none=Singleton(OpenAuthenticator),
         silly=Singleton(
             SillyAuthenticator,
-            realm=settings.provided.auth.silly.realm,
-            service=settings.provided.auth.silly.service,
+            realm=sections.auth.silly.realm,
+            service=sections.auth.silly.service,
         ),
         htpasswd=htpasswd,
         token=tokens,
         combined=Singleton(
             combined_authenticator,
-            settings.provided.auth,
+            sections.auth,
             htpasswd=htpasswd.provider,
             tokens=tokens.provider,
             workloads=workloads.provider,
@@ -136,10 +137,10 @@ class Adapters(DeclarativeContainer):
         InMemoryDescriptorCache,
         now=now,
         marks=descriptor_marks,
-        entries_max=Callable(entries_max, settings.provided.storage.blob_descriptor_cache_entries_max),
+        entries_max=Callable(entries_max, storage_section.blob_descriptor_cache_entries_max),
     )
-    shared_descriptors = Singleton(redis_cache, settings.provided.redis, metrics)
-    descriptor_cache_kind = Callable(kind_of_cache, settings.provided.storage)
+    shared_descriptors = Singleton(redis_cache, sections.redis, metrics)
+    descriptor_cache_kind = Callable(kind_of_cache, storage_section)
     plain_descriptor_cache: Provider[DescriptorCache] = Selector(
         descriptor_cache_kind,
         none=Singleton(DisabledDescriptorCache),
@@ -158,13 +159,13 @@ class Adapters(DeclarativeContainer):
         redis=Singleton(observed_descriptor_cache, one_hit_cache, metrics),
     )
     outbox_storage: Provider[StagingStorage] = Selector(
-        settings.provided.notifications.outbox.backend,
+        sections.notifications.outbox.backend,
         storage=blob_storage,
-        local=Singleton(FilesystemBlobStorage, root_directory=settings.provided.notifications.outbox.path),
+        local=Singleton(FilesystemBlobStorage, root_directory=sections.notifications.outbox.path),
         memory=Singleton(in_memory_storage, now),
     )
     outbox_lifetime: Provider[AbstractAsyncContextManager[object]] = Selector(
-        settings.provided.notifications.outbox.backend,
+        sections.notifications.outbox.backend,
         storage=Singleton(nullcontext),
         local=outbox_storage,
         memory=outbox_storage,

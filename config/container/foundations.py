@@ -29,6 +29,8 @@ class Foundations(Schedules):
     """Services that need no other services but these."""
 
     settings = Schedules.settings
+    sections = Schedules.sections
+    storage_section = Schedules.storage_section
     now = Schedules.now
     blob_storage = Schedules.blob_storage
     outbox_storage = Schedules.outbox_storage
@@ -43,7 +45,7 @@ class Foundations(Schedules):
         outbox,
         events,
         storage=outbox_storage,
-        settings=settings.provided.notifications,
+        settings=sections.notifications,
     )
     publisher = Singleton(Publisher, events, audit_log, now=now)
 
@@ -54,7 +56,7 @@ class Foundations(Schedules):
         store_clock=store_clock,
         now=now,
         new_id=Object(entry_id),
-        keep=Callable(duration, settings.provided.storage.trash_keep_seconds),
+        keep=Callable(duration, storage_section.trash_keep_seconds),
     )
     links = Singleton(Links, storage=blob_storage)
     tag_links = Singleton(TagLinks, storage=blob_storage, links=links)
@@ -68,7 +70,7 @@ class Foundations(Schedules):
         blob_storage,
         now=now,
         new_id=Object(entry_id),
-        is_enabled=settings.provided.summaries.enabled,
+        is_enabled=sections.summaries.enabled,
     )
     pull_recorder = Singleton(make_pull_recorder, blob_storage, settings)
     certificates = Singleton(make_certificates, settings, storage=blob_storage, secret=shared_secret, now=now)
@@ -77,7 +79,7 @@ class Foundations(Schedules):
     access_keys = Singleton(
         AccessKeys, blob_storage, entropy=Object(secrets.token_bytes), clock=Object(boot_clock), now=now
     )
-    external = Singleton(external_parts, settings.provided.auth, blob_storage, now=now)
+    external = Singleton(external_parts, sections.auth, blob_storage, now=now)
     authenticator = Singleton(
         with_access_keys,
         Schedules.shared_authenticator,

@@ -53,6 +53,8 @@ class Container(Foundations):
 
     # The body of a class does not see the names of its base.
     settings = Foundations.settings
+    sections = Foundations.sections
+    storage_section = Foundations.storage_section
     now = Foundations.now
     new_id = Foundations.new_id
     audit_log = Foundations.audit_log
@@ -90,7 +92,7 @@ class Container(Foundations):
 
     pull_through = Singleton(make_pull_through, settings, storage=blob_storage, offload=offload, metrics=metrics)
     origins = Singleton(origins_of, pull_through)
-    tag_immutability = Singleton(TagImmutability, settings.provided.access, is_cached=origins.provided.is_cached)
+    tag_immutability = Singleton(TagImmutability, sections.access, is_cached=origins.provided.is_cached)
 
     guard = Singleton(
         CollectionGuard,
@@ -101,8 +103,8 @@ class Container(Foundations):
         cache=descriptor_cache,
         clock=Object(boot_clock),
         sleep=Object(asyncio.sleep),
-        settle_seconds=settings.provided.storage.garbage_collection.settle_seconds,
-        touch_seconds=Callable(touch_seconds, settings.provided.storage.garbage_collection.grace_seconds),
+        settle_seconds=storage_section.garbage_collection.settle_seconds,
+        touch_seconds=Callable(touch_seconds, storage_section.garbage_collection.grace_seconds),
         related=Callable(related_of, manifest_cache),
         is_renewable=Callable(renewable_in, pull_through),
     )
@@ -132,7 +134,7 @@ class Container(Foundations):
         immutable_images=immutable_images,
         publisher=publisher,
         redirector=Foundations.redirector,
-        shares_reads=Callable(answers_over_a_network, settings.provided.storage.kind),
+        shares_reads=Callable(answers_over_a_network, storage_section.kind),
     )
     blobs = Singleton(
         make_blobs,
@@ -161,7 +163,7 @@ class Container(Foundations):
         CatalogService,
         catalog_index,
         storage=blob_storage,
-        page_size_max=settings.provided.catalog.entries_max,
+        page_size_max=sections.catalog.entries_max,
         lists=Callable(listing_rule, origins),
     )
     manifest_parts = Singleton(
@@ -170,13 +172,13 @@ class Container(Foundations):
         links=links,
         tag_links=tag_links,
         guard=guard,
-        policy=Singleton(manifest_policy, settings.provided.validation, tag_immutability),
+        policy=Singleton(manifest_policy, sections.validation, tag_immutability),
         memory=manifest_cache,
         trash=trash,
         damage=damage,
         immutable_images=immutable_images,
         offload=offload,
-        targets=Callable(target_memory, settings.provided.storage),
+        targets=Callable(target_memory, storage_section),
     )
     manifests = Singleton(
         make_manifests,
@@ -192,7 +194,7 @@ class Container(Foundations):
         pull_through,
         storage=blob_storage,
         tag_links=tag_links,
-        page_size_max=settings.provided.tags.tags_max,
+        page_size_max=sections.tags.tags_max,
         clock=Object(boot_clock),
     )
     referrers = Singleton(
@@ -227,7 +229,7 @@ class Container(Foundations):
         storage=blob_storage,
         tag_links=tag_links,
         pulls=pull_history,
-        rules=settings.provided.retention.rules,
+        rules=sections.retention.rules,
         store_clock=store_clock,
         is_immutable=tag_immutability,
     )
@@ -237,8 +239,8 @@ class Container(Foundations):
         clock=Object(time.monotonic),
         sleep=Object(asyncio.sleep),
         new_id=new_id,
-        settle_seconds=settings.provided.storage.garbage_collection.settle_seconds,
-        is_needed=Callable(proves, settings.provided.storage.blob_descriptor_cache),
+        settle_seconds=storage_section.garbage_collection.settle_seconds,
+        is_needed=Callable(proves, storage_section.blob_descriptor_cache),
     )
     lists = Singleton(
         Lists,
@@ -282,7 +284,7 @@ class Container(Foundations):
         trash=trash,
         rules=Singleton(
             verification_rules,
-            settings.provided.validation,
+            sections.validation,
             tag_immutability,
             is_listed=origins.provided.is_listed,
             is_cached=origins.provided.is_cached,
@@ -331,7 +333,7 @@ class Container(Foundations):
         origins=origins,
         pull_through=pull_through,
         new_mirror_service=Singleton(
-            make_mirror_service, settings.provided.mirrors, registry, storage=blob_storage, now=now
+            make_mirror_service, sections.mirrors, registry, storage=blob_storage, now=now
         ).provider,
         mirror_leases=Foundations.mirror_leases,
         access_keys=Foundations.access_keys,
