@@ -62,11 +62,13 @@ sys.exit(code)
 """
 
 
-def serve(folder: Path, program: str, *, workers: int) -> dict[str, list[str]]:
+def serve(folder: Path, program: str, *, workers: int, debug: object = None) -> dict[str, list[str]]:
     """Run a program that serves a folder until it accepts connections; return its lines by their first word."""
     config = folder / "config.yml"
     storage = {"filesystem": {"rootdirectory": str(folder / "storage")}}
-    http = {"addr": f"127.0.0.1:{free_port()}", "secret": SHARED_SECRET, "workers": workers}
+    http: dict[str, object] = {"addr": f"127.0.0.1:{free_port()}", "secret": SHARED_SECRET, "workers": workers}
+    if debug:
+        http["debug"] = debug
     config.write_text(json.dumps({"version": 0.1, "storage": storage, "http": http}))
     command = [sys.executable, "-c", program, "serve", str(config)]
     environment = {**os.environ, "SSL_CERT_FILE": str(Authority(folder).path), "SSL_CERT_DIR": str(folder / "none")}
@@ -112,8 +114,10 @@ parent, scans = os.getpid(), []
 
 def watch():
     # The process that reads the configuration begins before the server is imported.
-    if "entrypoints.process.server" in sys.modules:
+    if server := sys.modules.get("entrypoints.process.server"):
         sys.meta_path.insert(0, Finder())
+        build = server.build_server
+        server.build_server = lambda *parts: os.write(1, b"built\\n") and build(*parts)
 
 os.register_at_fork(after_in_child=watch)
 gc.callbacks.append(count)
@@ -126,11 +130,16 @@ sys.exit(code)
 
 
 def test_workers_share_all_modules_of_the_start(tmp_path: Path) -> None:
-    """A module that each worker imports takes its memory once for each of them."""
+    """A module that each worker imports takes its memory once for each of them, and so does what each one builds."""
     answers = serve(tmp_path, SERVE_WITH_WORKERS, workers=2)
-    assert "imported" not in answers
+    assert not {"imported", "built"} & set(answers)
     # The modules of the command line alone have twice as many objects: to look at them takes a fortieth of the start.
     assert int(answers["scanned"][0]) < 30_000
+
+
+def test_workers_with_metrics_build_what_counts_for_them(tmp_path: Path) -> None:
+    debug = {"addr": f"127.0.0.1:{free_port()}", "prometheus": {"enabled": True}}
+    assert "built" in serve(tmp_path, SERVE_WITH_WORKERS, workers=2, debug=debug)
 
 
 READ = """
