@@ -5,6 +5,7 @@ import random
 import socket
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from adapters.blob_storage.s3 import S3Options
+from adapters.blob_storage.s3.presets import GcsOptions, OssOptions, SwiftOptions
 from adapters.blob_storage.scs import ScsOptions
 from config.container import Observers, build_server, build_server_parts
 from config.settings import (
@@ -102,36 +104,51 @@ class Calls:
         return watched
 
 
-def settings_for(kind: StorageKind, folder: Path) -> Settings:
-    return Settings(
+def open_descriptors() -> list[str]:
+    return [each.name for each in Path("/proc/self/fd").iterdir()]
+
+
+def settings_for(kind: StorageKind, backend: CatalogBackend, folder: Path, *, has_upstream: bool) -> Settings:
+    settings = Settings(
         storage=StorageSettings(
             kind=kind,
             scs=ScsOptions(access_key="a", secret_key=Secret("s"), region="bjcnc", bucket="b"),
             s3=S3Options(bucket="b", secret_key=Secret("s")),
+            gcs=GcsOptions(bucket="b"),
+            oss=OssOptions(bucket="b", region="oss-cn-beijing"),
+            swift=SwiftOptions(container="b", s3_endpoint="http://s"),
             blob_descriptor_cache=DescriptorCache.REDIS,
         ),
-        catalog=CatalogSettings(backend=CatalogBackend.MYSQL, mysql_dsn=Secret("u:p@tcp(h:1)/d")),
+        catalog=CatalogSettings(
+            backend=backend, mysql_dsn=Secret("u:p@tcp(h:1)/d"), local_path=str(folder / "catalog")
+        ),
         redis=RedisOptions(addrs=("r:6379",)),
         notifications=NotificationSettings(
             endpoints=(EndpointSettings(name="e", url="http://127.0.0.1:9"),),
             outbox=OutboxSettings(backend=OutboxBackend.LOCAL, path=str(folder)),
         ),
     )
+    if not has_upstream:
+        return settings
+    return replace(
+        settings,
+        proxy=ProxySettings(remote_url="http://127.0.0.1:9"),
+        mirrors=(MirrorSettings(source="http://127.0.0.1:9"),),
+    )
 
 
-@pytest.mark.parametrize("kind", [StorageKind.FILESYSTEM, StorageKind.S3, StorageKind.SCS])
+@pytest.mark.parametrize("kind", [kind for kind in StorageKind if kind is not StorageKind.INMEMORY])
+@pytest.mark.parametrize("backend", CatalogBackend)
 @pytest.mark.parametrize("has_upstream", [False, True])
 def test_building_asks_neither_chance_nor_the_process_nor_a_clock(
-    kind: StorageKind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, has_upstream: bool
+    kind: StorageKind,
+    backend: CatalogBackend,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    has_upstream: bool,
 ) -> None:
-    settings = settings_for(kind, tmp_path)
-    if has_upstream:
-        settings = replace(
-            settings,
-            proxy=ProxySettings(remote_url="http://127.0.0.1:9"),
-            mirrors=(MirrorSettings(source="http://127.0.0.1:9"),),
-        )
-    parts = build_server_parts(settings)
+    parts = build_server_parts(settings_for(kind, backend, tmp_path, has_upstream=has_upstream))
     # Imports what the settings need.
     build_server(parts, Observers())
     calls = Calls()
@@ -140,5 +157,9 @@ def test_building_asks_neither_chance_nor_the_process_nor_a_clock(
         (time, "monotonic"), (time, "clock_gettime"),
     ]:  # fmt: skip
         monkeypatch.setattr(module, name, calls.watch(getattr(module, name)))
+    descriptors, threads = set(open_descriptors()), threading.active_count()
     build_server(parts, Observers())
     assert calls.callers - ALLOWED == set()
+    # Workers would share the position and the locks of an open file; a thread exists in one process only.
+    assert set(open_descriptors()) <= descriptors
+    assert threading.active_count() <= threads
