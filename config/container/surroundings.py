@@ -53,14 +53,16 @@ def duration(seconds: float) -> timedelta:
 
 
 def new_hasher(algorithm: str, state: bytes | None) -> Hasher:
-    """Return a hasher. The first one loads the library of hashers, which a server that receives nothing never needs."""
+    """Return a hasher. The first one prepares the process for uploads, which many servers never receive."""
     return _hashers()(algorithm, state)
 
 
 @cache
 def _hashers() -> HasherFactory:
     from adapters.hashing.resumable import hasher_factory  # noqa: PLC0415 - loads ctypes and libcrypto
+    from config.container.heap import keep_freed_memory  # noqa: PLC0415 - loads ctypes
 
+    keep_freed_memory()
     return hasher_factory()
 
 
