@@ -7,8 +7,8 @@ idle processor, and a seventieth of a busy one.
 The kernel lets every waiting thread run now and then, for 4 ms or more, whatever its priority. While commands use all
 processors, a request meets such moments wherever it runs. So a command leaves one processor to others.
 
-The idle policy of the kernel saves requests no further time, and gives a command a fifth of the seventieth or less. A
-push waits for a collection that is about to remove what the push needs (ADR 7): a command must be able to go on.
+The idle policy of the kernel saves requests little more, and gives a command a fifth of the seventieth or less. A push
+waits for a collection that is about to remove what the push needs (ADR 7): a command must be able to go on.
 """
 
 import os
