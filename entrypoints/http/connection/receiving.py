@@ -23,7 +23,8 @@ DIRECT_BYTES_MIN: Final = 1024 * 1024
 """Minimum size; for smaller bodies the thread costs more than it saves."""
 CHUNKED_BYTES_MIN: Final = 128 * 1024
 """Number of bytes of a chunked body that must have arrived: more are probably to come."""
-_PIECE_BYTES: Final = 512 * 1024
+_PIECE_BYTES: Final = 1024 * 1024
+"""Size of a buffer, of which each thread has two. With half the size, 10 MiB took 4 % more processor time."""
 _PIECE_BYTES_MIN: Final = 64 * 1024
 """Minimum size of a piece, unless no more data arrives within `_PATIENCE_MS`."""
 _TURN_BYTES: Final = 32 * 1024 * 1024
