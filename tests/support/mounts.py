@@ -6,6 +6,7 @@ import shutil
 import struct
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 _IMAGE_BYTES: Final = 128 * 1024 * 1024
+_DETACH_SECONDS: Final = 60.0
 _EXT4_IOC_SHUTDOWN: Final = 0x8004587D
 _WITHOUT_JOURNAL_FLUSH: Final = 2
 
@@ -42,11 +44,36 @@ def _has_loop_devices() -> bool:
     """Whether a file can be mounted: a container may have no loop devices, although it may mount memory."""
     with tempfile.NamedTemporaryFile() as file:
         file.truncate(_IMAGE_BYTES)
-        done = subprocess.run(["losetup", "--find", "--show", file.name], capture_output=True, text=True, check=False)
-        if done.returncode:
+        try:
+            with _loop_device(Path(file.name)):
+                return True
+        except subprocess.CalledProcessError:
             return False
-        subprocess.run(["losetup", "--detach", done.stdout.strip()], check=True)
-        return True
+
+
+@contextmanager
+def _loop_device(image: Path) -> Iterator[str]:
+    """Yield the device of a file, and wait in the end until it has gone.
+
+    `mount -o loop` uses a device of the same file that is about to go, whose reads then fail.
+
+    Raises:
+        CalledProcessError: there is no device.
+    """
+    device = _run("losetup", "--find", "--show", str(image))
+    try:
+        yield device
+    finally:
+        _run("losetup", "--detach", device)
+        ends = time.monotonic() + _DETACH_SECONDS
+        while _run("losetup", "--associated", str(image)):
+            if time.monotonic() > ends:
+                raise TimeoutError(f"{device} did not go")
+            time.sleep(0.01)
+
+
+def _run(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout.strip()
 
 
 @contextmanager
@@ -68,7 +95,7 @@ def ext4_disk(
             file.truncate(_IMAGE_BYTES)
         features = [] if has_journal else ["-O", "^has_journal"]
         subprocess.run(["mkfs.ext4", "-q", *features, str(image)], timeout=60, check=True)
-    with mounted(unavailable, target, "-o", "loop", str(image)):
+    with _loop_device(image) as device, mounted(unavailable, target, device):
         yield True
 
 
