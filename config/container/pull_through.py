@@ -85,7 +85,7 @@ def make_admission(storage: BlobStorage, limits: CacheLimits) -> Admission:
     """Return the admission to the cache, with its limits of space."""
     if not limits.size_bytes and limits.free == Space():
         return Admission()
-    return LimitedAdmission(storage, process=entry_id(), size_max=limits.size_bytes or None, free_min=limits.free.of)
+    return LimitedAdmission(storage, process=entry_id, size_max=limits.size_bytes or None, free_min=limits.free.of)
 
 
 async def _flush(admission: Admission) -> None:

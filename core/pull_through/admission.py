@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Final
 
 from core.errors import StorageError
@@ -39,17 +40,18 @@ class LimitedAdmission(Admission):
 
     Args:
         storage: the store.
-        process: a name for this process that no other process has, of letters, digits and dashes.
+        process: returns a name for this process that no other process has, of letters, digits and dashes. Called once,
+            in the process that stores content: a server creates the admission before the fork.
         size_max: the largest size of the cache; None if it has no limit.
         free_min: returns the space that stays free on a disk of the given size.
     """
 
     def __init__(
-        self, storage: BlobStorage, *, process: str, size_max: int | None, free_min: Callable[[int], int]
+        self, storage: BlobStorage, *, process: Callable[[], str], size_max: int | None, free_min: Callable[[int], int]
     ) -> None:
         self._storage = storage
         self._usage = CacheUsage(storage)
-        self._process = process
+        self._process = cache(process)
         self._size_max = size_max
         self._free_min = free_min
         self._lock = asyncio.Lock()
@@ -124,7 +126,7 @@ class LimitedAdmission(Admission):
     @property
     def _total(self) -> int:
         known = self._measurement or _UNMEASURED
-        return known.size + known.grown({**self._counts, self._process: self._count})
+        return known.size + known.grown({**self._counts, self._process(): self._count})
 
     async def _look(self) -> None:
         # Written before the others are read: of two processes that look at once, one sees the other.
@@ -134,5 +136,5 @@ class LimitedAdmission(Admission):
 
     async def _write(self) -> None:
         if self._count != self._written:
-            await self._usage.write_count(self._process, self._count)
+            await self._usage.write_count(self._process(), self._count)
             self._written = self._count

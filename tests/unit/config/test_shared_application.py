@@ -1,5 +1,6 @@
 """The application that all workers share holds nothing that each process must have of its own."""
 
+import ast
 import os
 import random
 import socket
@@ -18,7 +19,7 @@ import pytest
 from adapters.blob_storage.s3 import S3Options
 from adapters.blob_storage.s3.presets import GcsOptions, OssOptions, SwiftOptions
 from adapters.blob_storage.scs import ScsOptions
-from config.container import Observers, build_server, build_server_parts
+from config.container import Observers, build_server, build_server_parts, surroundings
 from config.settings import (
     CatalogBackend,
     CatalogSettings,
@@ -35,6 +36,8 @@ from config.settings import (
     StorageKind,
     StorageSettings,
 )
+from core.model.sizes import Bytes
+from core.pull_through.limits import CacheLimits, PrefetchRule
 from tests.support.tools import REPOSITORY_ROOT
 
 FORKED = """
@@ -73,6 +76,21 @@ def test_workers_of_one_application_have_different_names(tmp_path: Path) -> None
     names = done.stdout.split()
     # Two leases and one outbox in each of two processes.
     assert len(names) == len(set(names)) == 6
+
+
+def test_container_calls_no_function_whose_result_differs_per_process() -> None:
+    """It passes them on, so that each process calls them. Settings that no other test has may select the caller."""
+    per_process = {"new_id", "entry_id", "process_name", "owner_id"}
+    assert per_process <= vars(surroundings).keys()
+    files = sorted((REPOSITORY_ROOT / "config/container").glob("*.py"))
+    assert len(files) > 20
+    calls = [
+        f"{file.name}:{node.lineno}"
+        for file in files
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in per_process
+    ]
+    assert calls == []
 
 
 CLOCKS = REPOSITORY_ROOT / "config/container/surroundings.py"
@@ -132,7 +150,11 @@ def settings_for(kind: StorageKind, backend: CatalogBackend, folder: Path, *, ha
         return settings
     return replace(
         settings,
-        proxy=ProxySettings(remote_url="http://127.0.0.1:9"),
+        proxy=ProxySettings(
+            remote_url="http://127.0.0.1:9",
+            limits=CacheLimits(size_bytes=Bytes(10**9), unused_seconds=3600.0),
+            prefetch=(PrefetchRule(image="library/app"),),
+        ),
         mirrors=(MirrorSettings(source="http://127.0.0.1:9"),),
     )
 

@@ -27,7 +27,7 @@ class Disk(InMemoryBlobStorage):
 
 
 def admission(storage: StagingStorage, process: str = "a", *, size_max: int | None = LIMIT) -> LimitedAdmission:
-    return LimitedAdmission(storage, process=process, size_max=size_max, free_min=lambda _total: 0)
+    return LimitedAdmission(storage, process=lambda: process, size_max=size_max, free_min=lambda _total: 0)
 
 
 async def measure(storage: StagingStorage, size: int) -> None:
@@ -142,7 +142,7 @@ async def test_content_is_not_admitted_while_the_store_fails(
 
 async def test_space_on_the_disk_stays_free(time: SimulatedTime) -> None:
     storage = Disk(now=time.now)
-    gate = LimitedAdmission(storage, process="a", size_max=None, free_min=lambda total: total // 50)
+    gate = LimitedAdmission(storage, process=lambda: "a", size_max=None, free_min=lambda total: total // 50)
     assert await gate.make_room(100)
     assert not gate.wanted.is_set()
     assert await gate.make_room(300)
