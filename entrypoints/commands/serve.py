@@ -13,7 +13,6 @@ from entrypoints.commands.base import Command, add_file_argument
 from entrypoints.start.absent_packages import optional_packages_absent
 from entrypoints.start.late_client import import_client_late
 from entrypoints.start.loading_beside import LoadingBeside
-from entrypoints.start.unread_types import system_types_unread
 
 _logger = logging.getLogger(__name__)
 
@@ -29,8 +28,7 @@ def _run(arguments: Namespace) -> int:
         with optional_packages_absent():
             from config.container import build_server_parts, check_settings  # noqa: PLC0415
         import_client_late()
-        with system_types_unread():
-            from entrypoints.process.server import serve  # noqa: PLC0415
+        from entrypoints.process.server import serve  # noqa: PLC0415
 
         loaded = loading.result()
         configure_logging(loaded.settings.log, waits=False)

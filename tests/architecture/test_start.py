@@ -52,7 +52,6 @@ from entrypoints.cli import main
 
 code = main(sys.argv[1:])
 print("modules", *sys.modules)
-print("types", sys.modules["mimetypes"].inited)
 import ssl, aiohttp, config.container as container, config.settings as settings
 aiohttp.ClientSession
 contexts = [each for each in vars(aiohttp.connector).values() if isinstance(each, ssl.SSLContext)]
@@ -94,7 +93,6 @@ def test_server_on_a_folder_starts_without(tmp_path: Path) -> None:
     modules = set(answers["modules"])
     assert {"entrypoints.http.app", "adapters.blob_storage.filesystem.storage"} <= modules
     assert sorted(modules & set(LATE)) == []
-    assert answers["types"] == ["False"]
     # aiohttp's contexts have not read the certificates of the system; unused methods are not compiled.
     assert answers["certificates"] == ["2", "0"]
     if sys.version_info < (3, 13):
