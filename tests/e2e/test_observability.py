@@ -104,7 +104,10 @@ def ask(url: str) -> tuple[int, str]:
 
 
 def answer_alike(url: str, status: int) -> Callable[[], bool]:
-    """Whether every worker answers so: the number of tries is high enough to reach each."""
+    """Whether every worker answers so: the number of tries is high enough to reach each.
+
+    Only at the address of the API, where each worker has a queue; one may take all connections of the debug address.
+    """
     return lambda: all(ask(url)[0] == status for _ in range(30))
 
 
@@ -308,12 +311,10 @@ def test_failing_store_makes_unready_after_several_failures(start: Callable[...,
     occupy(server.storage)
     wait_until(answer_alike(f"{server.url}/readyz", 503))
     assert time.monotonic() - began > 0.5, "one failure was enough"
-    wait_until(answer_alike(f"{server.debug}/debug/health", 503))
-    assert "storagedriver_filesystem" in ask(f"{server.debug}/debug/health")[1]
+    wait_until(lambda: "storagedriver_filesystem" in ask(f"{server.debug}/debug/health")[1])
     # Alive, and what needs no storage is answered.
     assert ask(f"{server.url}/healthz")[0] == ask(f"{server.url}/v2/")[0] == 200
-    wait_until(answer_alike(f"{server.debug}/readyz", 503))
-    assert "[-]storage failed: " in ask(f"{server.debug}/readyz")[1]
+    wait_until(lambda: "[-]storage failed: " in ask(f"{server.debug}/readyz")[1])
     assert server.scrape().total("registry_storage_errors_total", action="Check") > 0
     server.storage.unlink()
     away.rename(server.storage)
@@ -377,7 +378,8 @@ def test_health_is_reported_as_by_distribution(
             "tcp": [{"addr": other, **common}],
             "http": [{"uri": f"http://{other}/", **common}],
         }
-        ours = start(health=checks)
+        # One worker: nothing tells which of several answers at the debug address.
+        ours = start(health=checks, http={"workers": 1})
         config = {"http": {"debug": {"addr": f"127.0.0.1:{port}"}}, "health": checks}
         theirs = stack.enter_context(
             RegistryServer.reference(tmp_path / "reference", tmp_path / "other", config=config)
@@ -385,14 +387,14 @@ def test_health_is_reported_as_by_distribution(
         reports = [f"{ours.debug}/debug/health", f"http://127.0.0.1:{port}/debug/health"]
         wait_until(lambda: [ask(report) for report in reports] == [(200, "{}")] * 2)
         down.touch()
-        wait_until(lambda: [ask(report)[0] for report in reports * 15] == [503] * 30)
+        wait_until(lambda: [ask(report)[0] for report in reports] == [503] * 2)
         for path in ("/", "/v2/", "/v2/a/manifests/b", "/nowhere"):
             assert ask(f"{ours.url}{path}") == ask(f"{theirs.url}{path}"), path
         assert ask(reports[0]) == ask(reports[1])
         down.unlink()
-        wait_until(lambda: [ask(report)[0] for report in reports * 15] == [200] * 30)
+        wait_until(lambda: [ask(report)[0] for report in reports] == [200] * 2)
         gone.close()
-        wait_until(lambda: [len(json.loads(ask(report)[1])) for report in reports * 15] == [2] * 30)
+        wait_until(lambda: [len(json.loads(ask(report)[1])) for report in reports] == [2] * 2)
         assert ask(reports[0]) == ask(reports[1])
 
 

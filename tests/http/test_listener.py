@@ -67,6 +67,17 @@ def test_port_in_use_is_an_error(listening):
         open_socket(HttpSettings(addr=f"127.0.0.1:{port}"))
 
 
+@pytest.mark.parametrize("kind", ["tcp", "unix", "systemd"])
+def test_duplicate_in_one_process_lets_no_accept_of_another_wait(listening, tmp_path, kind):
+    given = listening(socket.create_server(("127.0.0.1", 0)))
+    settings = unix(tmp_path / "socket") if kind == "unix" else HttpSettings(addr="127.0.0.1:0")
+    sock = listening(open_socket(settings, [os.dup(given.fileno())] if kind == "systemd" else []))
+    assert not os.get_blocking(sock.fileno())
+    # The descriptors of all processes have one mode.
+    listening(sock.dup())
+    assert not os.get_blocking(sock.fileno())
+
+
 def test_processes_share_a_port_exclusively(listening):
     settings = HttpSettings(addr="127.0.0.1:0")
     sockets = ServerSockets(settings, (), 3)

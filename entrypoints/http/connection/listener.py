@@ -110,6 +110,9 @@ def _open_sockets(settings: HttpSettings, inherited: Sequence[int], count: int) 
 def open_socket(settings: HttpSettings, inherited: Sequence[int] = (), *, is_shared: bool = False) -> socket.socket:
     """Return the bound socket for `http.addr`, or the one passed by systemd.
 
+    Its accept() never blocks. Processes that share the socket share this mode, and `socket.dup` sets it again: a
+    duplicate that blocked for a moment would stop the event loop of another process until the next client connects.
+
     Args:
         settings: settings, of which `addr`, `net` and `limits` are read.
         inherited: descriptors passed by systemd.
@@ -127,6 +130,7 @@ def open_socket(settings: HttpSettings, inherited: Sequence[int] = (), *, is_sha
         sock = bind_unix(Path(settings.addr))
     else:
         sock = _bind_tcp(settings.addr, is_shared=is_shared)
+    sock.settimeout(0)
     if sock.family != socket.AF_UNIX and settings.limits.send_seconds:
         # Accepted sockets inherit the option: the kernel closes connections that accept no data, also during sendfile.
         timeout_milliseconds = int(settings.limits.send_seconds * 1000)
@@ -205,7 +209,7 @@ class Listener(web.BaseSite):
 
         Args:
             runner: runner of the application, already set up.
-            sock: bound socket; closed by `stop`.
+            sock: bound socket, whose accept() does not block; closed by `stop`.
             context: TLS context; None serves without TLS.
             handshake_seconds: timeout of a TLS handshake; 0 means asyncio's default.
             new_connection: returns the protocol for a connection; None means `runner.server`.
