@@ -1,1 +1,1 @@
-"""Hashers for uploaded content."""
+"""Hashers for uploaded content, and the threads that they run in."""

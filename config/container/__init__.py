@@ -21,10 +21,9 @@ from config.container.observers import (
 )
 from config.container.remotes import open_target, open_upstream
 from config.container.spooling import spool_folder
-from config.container.surroundings import HashingThreads, new_id, utc_now
+from config.container.surroundings import new_id, utc_now
 
 __all__ = [
-    "HashingThreads",
     "IssuerState",
     "Observers",
     "RegistryApplication",

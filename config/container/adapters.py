@@ -15,6 +15,7 @@ from adapters.catalog_index.listing import ListingCatalogIndex
 from adapters.descriptor_cache.marks import SharedMarks
 from adapters.descriptor_cache.memory import DisabledDescriptorCache, HintCache, InMemoryDescriptorCache
 from adapters.descriptor_cache.shared import SharedDescriptorCache
+from adapters.hashing.threads import HashingThreads
 from adapters.untouched_sessions import SharedUntouchedSessions
 from config.container.applications import Observers
 from config.container.authenticators import (
@@ -37,7 +38,7 @@ from config.container.storages import (
     s3_blob_storage,
     scs_blob_storage,
 )
-from config.container.surroundings import HashingThreads, new_hasher, new_id, utc_now
+from config.container.surroundings import new_hasher, new_id, utc_now
 from config.policies import access_policy
 from config.settings import Settings
 from config.streams import UnblockedStream

@@ -1,7 +1,6 @@
 """The container builds a registry from every combination of adapters."""
 
 import sys
-import threading
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
@@ -19,7 +18,6 @@ from adapters.blob_storage.s3.presets import GcsOptions, OssOptions, SwiftOption
 from adapters.blob_storage.scs import ScsOptions
 from adapters.descriptor_cache.memory import InMemoryDescriptorCache
 from config.container import (
-    HashingThreads,
     Observers,
     ServerParts,
     StoreApplication,
@@ -168,8 +166,3 @@ def test_zero_means_no_limit_of_cached_descriptors() -> None:
     cache = Container(settings=Settings(storage=storage)).descriptor_cache()
     assert isinstance(cache, InMemoryDescriptorCache)
     assert cache.entries_max == sys.maxsize
-
-
-async def test_hashing_runs_beside_the_event_loop() -> None:
-    threads = HashingThreads()
-    assert await threads(threading.get_ident) != threading.get_ident()

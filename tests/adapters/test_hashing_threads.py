@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from config.container import HashingThreads
+from adapters.hashing.threads import HashingThreads
 
 
 class Place:
@@ -78,3 +78,8 @@ async def test_body_that_finds_the_second_thread_busy_does_without_it():
     assert len(place.seen) == 1
     may_end.set()
     await threads(wait)
+
+
+async def test_hashing_runs_beside_the_event_loop():
+    threads = HashingThreads()
+    assert await threads(threading.get_ident) != threading.get_ident()
