@@ -258,11 +258,12 @@ async def guarded(services, fastpath):
             *,
             origins: Origins = LOCAL_ONLY,
             challenges: Challenges | None = None,
+            observation: Observation | None = None,
             **options: Any,
         ) -> GuardedServer:
             settings = settings or Settings()
             settings = replace(settings, http=replace(settings.http, fastpath=fastpath))
-            app = open_app(services, settings, origins, challenges=challenges)
+            app = open_app(services, settings, origins, challenges=challenges, observation=observation)
             return await stack.enter_async_context(run_guarded(app, settings, **options))
 
         yield start_one

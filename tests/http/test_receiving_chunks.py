@@ -4,10 +4,12 @@ import asyncio
 from functools import partial
 
 import pytest
+from aiohttp import web
 
 from core.model.digest import Digest
 from core.model.names import RepositoryName
 from entrypoints.http.connection import receiving
+from entrypoints.http.observation import Observation
 from tests.http.test_receiving import answer, begin, offset_of
 from tests.support.guarded_server import over_tls, with_limits
 from tests.support.streams import payload
@@ -70,6 +72,23 @@ async def test_threads_receive_chunks_and_the_connection_stays_open(guarded, ser
         assert (await answer(reader))[0] == 201
         assert await services.read_blob(NAME, Digest.of(content)) == content
     assert sum(received) > len(CONTENT)
+    writer.close()
+
+
+async def test_threads_take_over_from_a_client_that_was_faster(guarded, services, received):
+    @web.middleware
+    async def wait_for_full_buffers(request, handler):
+        async with asyncio.timeout(60):
+            while request.transport.is_reading():  # noqa: ASYNC110 - the transport sends no signal
+                await asyncio.sleep(0.01)
+        return await handler(request)
+
+    server = await guarded(observation=Observation(middlewares=[wait_for_full_buffers]))
+    reader, writer = await server.connect()
+    writer.write(put(chunks(CONTENT) + LAST))
+    assert (await answer(reader))[0] == 201
+    assert await services.read_blob(NAME, DIGEST) == CONTENT
+    assert sum(received) == len(CONTENT)
     writer.close()
 
 

@@ -22,13 +22,13 @@ _WITHOUT_JOURNAL_FLUSH: Final = 2
 @contextmanager
 def mounted(unavailable: Callable[[str], NoReturn], target: Path, *options: str) -> Iterator[None]:
     """Mount a file system at `target`, or end the test if mounting is not allowed."""
-    done = subprocess.run(["mount", *options, str(target)], capture_output=True, text=True, timeout=10, check=False)
+    done = subprocess.run(["mount", *options, str(target)], capture_output=True, text=True, timeout=60, check=False)
     if done.returncode:
         unavailable(f"nothing can be mounted here: {done.stderr.strip()}")
     try:
         yield
     finally:
-        subprocess.run(["umount", str(target)], timeout=10, check=True)
+        subprocess.run(["umount", str(target)], timeout=60, check=True)
 
 
 @contextmanager

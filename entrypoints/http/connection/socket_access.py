@@ -45,6 +45,9 @@ class SocketLender(Protocol):
         If the block raises, the connection accepts no further requests.
         """
 
+    def follows_chunks(self, payload: StreamReader) -> bool:
+        """Return whether `can_lend_chunks` is probably true once the bytes that arrived are taken."""
+
     def can_lend_chunks(self, payload: StreamReader) -> bool:
         """Return whether the socket yields the bytes that follow the position in a chunked body.
 

@@ -162,10 +162,11 @@ class RequestBody(ContentSource):
         self, make_room: Callable[[int], Awaitable[int]]
     ) -> AsyncGenerator[Iterator[memoryview], None]:
         content, protocol = self._content, self._protocol
-        if content.total_bytes < CHUNKED_BYTES_MIN or not _can_lend_chunks(protocol, content):
+        # While the client is faster than this process, the parser holds bytes back until the buffer is empty.
+        if content.total_bytes < CHUNKED_BYTES_MIN or not _follows_chunks(protocol, content):
             return
         arrived = list(iter(partial(protocol.take_arrived, content), b""))
-        if not _can_lend_chunks(protocol, content):
+        if not protocol.can_lend_chunks(content):
             await make_room(_UNKNOWN_BYTES)
             yield map(memoryview, arrived)
             self._count(sum(map(len, arrived)))
@@ -203,8 +204,8 @@ def _can_lend(protocol: object, content: StreamReader) -> TypeGuard[SocketLender
     return isinstance(protocol, SocketLender) and protocol.can_lend(content)
 
 
-def _can_lend_chunks(protocol: object, content: StreamReader) -> TypeGuard[SocketLender]:
-    return isinstance(protocol, SocketLender) and protocol.can_lend_chunks(content)
+def _follows_chunks(protocol: object, content: StreamReader) -> TypeGuard[SocketLender]:
+    return isinstance(protocol, SocketLender) and protocol.follows_chunks(content)
 
 
 async def read_body(request: web.BaseRequest, *, limit: int) -> bytes:

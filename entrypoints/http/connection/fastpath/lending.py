@@ -104,17 +104,16 @@ class LendingProtocol(RecallingProtocol):
         with lend_socket(transport) as descriptor:
             yield descriptor
 
+    def follows_chunks(self, payload: StreamReader) -> bool:
+        """Return whether all of a chunked body is plain up to now, and the rest can be lent (see `SocketLender`)."""
+        is_followed = payload is self._body and self._chunks is not None
+        return is_followed and payload.exception() is None and self.can_lend(payload)
+
     def can_lend_chunks(self, payload: StreamReader) -> bool:
         """Return whether `lend_chunks` works now."""
-        chunks = self._chunks
-        return (
-            payload is self._body
-            and chunks is not None
-            # The parser has seen the same data, and holds none back.
-            and chunks.data_bytes == payload.total_bytes
-            and payload.exception() is None
-            and self.can_lend(payload)
-        )
+        # The parser has seen the same data, and holds none back.
+        has_seen_all = self._chunks is not None and self._chunks.data_bytes == payload.total_bytes
+        return has_seen_all and self.follows_chunks(payload)
 
     @contextmanager
     def lend_chunks(self, payload: StreamReader) -> Iterator[LentChunks]:
