@@ -122,6 +122,7 @@ class _Child:
     heard_at: float = 0.0
     is_ready: bool = False
     is_reloading: bool = False
+    has_ended: bool = False
 
     def listen(self, now: float) -> None:
         """Read the reports that the worker has sent since the last call."""
@@ -129,6 +130,7 @@ class _Child:
             said = os.read(self.pipe, _SAID_BYTES_MAX)
         except BlockingIOError:
             return
+        self.has_ended = not said
         if said:
             self.heard_at = now
         self.is_ready |= _READY in said
@@ -193,18 +195,26 @@ class Supervisor:
         """
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         self._catch_signals()
-        self._spawn(0)
-        # The first worker fills the catalog before it serves; until then the others would serve an outdated index. They
-        # wait at most _FIRST_SECONDS, and the end of the first worker ends the wait too.
-        select.select([child.pipe for child in self._children.values()], [], [], _FIRST_SECONDS)
-        for number in range(1, self._count):
-            self._spawn(number)
+        if self._start_first():
+            for number in range(1, self._count):
+                self._spawn(number)
         while self._children:
             for number in self._wait_for_signals(self._patience_seconds()):
                 self._handle(number)
             self._listen()
             self._kill_late()
         return self._exit_code
+
+    def _start_first(self) -> bool:
+        """Start the first worker; return whether it may serve, so that the others can start.
+
+        It fills the catalog before it serves; until then the others would serve an outdated index. They wait at most
+        `_FIRST_SECONDS`. If it ends instead, none of them could serve either, and each would report the same reason.
+        """
+        first = self._spawn(0)
+        select.select([first.pipe], [], [], _FIRST_SECONDS)
+        first.listen(time.monotonic())
+        return not first.has_ended
 
     def _catch_signals(self) -> None:
         """Write the numbers of received signals to a pipe.
@@ -285,7 +295,7 @@ class Supervisor:
             _logger.error("worker %d did not stop in time, killing it", child.number)
             os.kill(process, signal.SIGKILL)
 
-    def _spawn(self, number: int) -> None:
+    def _spawn(self, number: int) -> _Child:
         reading, writing = os.pipe()
         os.set_blocking(writing, False)
         process = os.fork()
@@ -294,7 +304,8 @@ class Supervisor:
             self._become_worker(Worker(reports, number, lifeline=self._lifeline))
         os.close(writing)
         os.set_blocking(reading, False)
-        self._children[process] = _Child(number, reading, time.monotonic())
+        child = self._children[process] = _Child(number, reading, time.monotonic())
+        return child
 
     def _become_worker(self, worker: Worker) -> None:
         code = _FAILED

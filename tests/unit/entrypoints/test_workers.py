@@ -13,6 +13,16 @@ from entrypoints.process.workers import PipeReports
 
 CHILD = Path(__file__).with_name("supervisor_child.py")
 PATIENCE_SECONDS = 30
+FAILING = """
+import os, sys
+from entrypoints.process.workers import Supervisor
+
+def fail(worker):
+    os.write(1, b"%d" % worker.number)
+    return 3
+
+sys.exit(Supervisor(fail, 4).run())
+"""
 
 
 @contextmanager
@@ -47,6 +57,12 @@ def test_parent_that_does_not_read_blocks_no_worker() -> None:
     assert len(os.read(reading, 100_000)) == 65_536
     os.close(reading)
     os.close(writing)
+
+
+def test_reason_why_the_first_worker_fails_is_reported_once() -> None:
+    for _ in range(5):
+        done = subprocess.run([sys.executable, "-c", FAILING], cwd=CHILD.parents[3], capture_output=True, check=False)
+        assert (done.returncode, done.stdout) == (3, b"0")
 
 
 def test_worker_that_hangs_is_killed_and_replaced() -> None:
