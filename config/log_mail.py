@@ -79,9 +79,7 @@ class MailHandler(ReplaceableHandler):
         # A mail about the failure of a mail would fail too.
         if record.name == __name__ or not self._wants(record):
             return
-        if self._process != os.getpid():
-            # Threads, and what waits for them, stay in the parent of a fork.
-            self._prepare()
+        self._leave_parent()
         try:
             entry = _Entry(record.levelname.lower(), record.getMessage(), self.format(record)[:_RECORD_CHARACTERS_MAX])
         except Exception as error:  # noqa: BLE001 - whatever a caller passed
@@ -98,6 +96,7 @@ class MailHandler(ReplaceableHandler):
 
     @override
     def retire(self) -> None:
+        self._leave_parent()
         # The thread sends the waiting records and ends.
         with self._changed:
             self._is_closing = True
@@ -107,8 +106,13 @@ class MailHandler(ReplaceableHandler):
     @override
     def close(self) -> None:
         self.retire()
-        if self._thread is not None and self._process == os.getpid():
+        if self._thread is not None:
             self._thread.join(_CLOSE_SECONDS)
+
+    def _leave_parent(self) -> None:
+        """Begin anew in a forked process: the thread stays in the parent, and may have held the lock at the fork."""
+        if self._process != os.getpid():
+            self._prepare()
 
     def _wants(self, record: logging.LogRecord) -> bool:
         if _NAMES.get(record.levelno, set()) & self._levels:

@@ -2,8 +2,10 @@
 
 import logging
 import os
+import signal
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -213,6 +215,33 @@ def test_forked_process_mails_by_itself(server: SmtpServer) -> None:
     [_, mail] = server.wait_for(2)
     assert "of the child" in mail.get_content()
     handler.close()
+
+
+def test_end_of_a_forked_process_waits_for_no_thread_of_its_parent(server: SmtpServer) -> None:
+    handler = MailHandler(hook(server.address, "error"))
+    may_end = threading.Event()
+
+    def hold() -> None:
+        with handler._changed:  # noqa: SLF001 - as the thread of the handler does
+            is_held.set()
+            may_end.wait(60)
+
+    is_held = threading.Event()
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert is_held.wait(60)
+    child = os.fork()
+    if child == 0:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(10)
+        try:
+            handler.close()
+        finally:
+            os._exit(0)
+    _, status = os.waitpid(child, 0)
+    may_end.set()
+    thread.join()
+    assert os.waitstatus_to_exitcode(status) == 0
 
 
 def test_record_that_cannot_be_formatted_is_mailed(server: SmtpServer) -> None:
