@@ -106,9 +106,20 @@ def ask(url: str) -> tuple[int, str]:
 def answer_alike(url: str, status: int) -> Callable[[], bool]:
     """Whether every worker answers so: the number of tries is high enough to reach each.
 
-    Only at the address of the API, where each worker has a queue; one may take all connections of the debug address.
+    Use it for the API only, where each worker has its own queue: one worker may take all connections of the debug
+    address.
     """
     return lambda: all(ask(url)[0] == status for _ in range(30))
+
+
+def answers_with(url: str, status: int, part: str) -> Callable[[], bool]:
+    """Whether the worker that takes the connection answers with this status, and a text that contains `part`."""
+
+    def is_so() -> bool:
+        found, text = ask(url)
+        return found == status and part in text
+
+    return is_so
 
 
 class Load:
@@ -311,10 +322,10 @@ def test_failing_store_makes_unready_after_several_failures(start: Callable[...,
     occupy(server.storage)
     wait_until(answer_alike(f"{server.url}/readyz", 503))
     assert time.monotonic() - began > 0.5, "one failure was enough"
-    wait_until(lambda: "storagedriver_filesystem" in ask(f"{server.debug}/debug/health")[1])
+    wait_until(answers_with(f"{server.debug}/debug/health", 503, "storagedriver_filesystem"))
     # Alive, and what needs no storage is answered.
     assert ask(f"{server.url}/healthz")[0] == ask(f"{server.url}/v2/")[0] == 200
-    wait_until(lambda: "[-]storage failed: " in ask(f"{server.debug}/readyz")[1])
+    wait_until(answers_with(f"{server.debug}/readyz", 503, "[-]storage failed: "))
     assert server.scrape().total("registry_storage_errors_total", action="Check") > 0
     server.storage.unlink()
     away.rename(server.storage)

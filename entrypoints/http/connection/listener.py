@@ -209,7 +209,7 @@ class Listener(web.BaseSite):
 
         Args:
             runner: runner of the application, already set up.
-            sock: bound socket, whose accept() does not block; closed by `stop`.
+            sock: bound socket; closed by `stop`.
             context: TLS context; None serves without TLS.
             handshake_seconds: timeout of a TLS handshake; 0 means asyncio's default.
             new_connection: returns the protocol for a connection; None means `runner.server`.

@@ -46,7 +46,11 @@ class SocketLender(Protocol):
         """
 
     def follows_chunks(self, payload: StreamReader) -> bool:
-        """Return whether `can_lend_chunks` is probably true once the bytes that arrived are taken."""
+        """Return whether a chunked body is plain up to now.
+
+        Then `can_lend_chunks` is true after `take_arrived` has returned nothing, unless the body ends or goes wrong in
+        the bytes that arrived.
+        """
 
     def can_lend_chunks(self, payload: StreamReader) -> bool:
         """Return whether the socket yields the bytes that follow the position in a chunked body.

@@ -234,13 +234,16 @@ def test_end_of_a_forked_process_waits_for_no_thread_of_its_parent(server: SmtpS
     if child == 0:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(10)
+        code = 1
         try:
             handler.close()
+            code = 0
         finally:
-            os._exit(0)
+            os._exit(code)
     _, status = os.waitpid(child, 0)
     may_end.set()
     thread.join()
+    handler.close()
     assert os.waitstatus_to_exitcode(status) == 0
 
 

@@ -61,7 +61,10 @@ def test_parent_that_does_not_read_blocks_no_worker() -> None:
 
 def test_reason_why_the_first_worker_fails_is_reported_once() -> None:
     for _ in range(5):
-        done = subprocess.run([sys.executable, "-c", FAILING], cwd=CHILD.parents[3], capture_output=True, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", FAILING],
+            cwd=CHILD.parents[3], capture_output=True, timeout=PATIENCE_SECONDS, check=False,
+        )  # fmt: skip
         assert (done.returncode, done.stdout) == (3, b"0")
 
 
