@@ -19,13 +19,6 @@ def run(program: str, *arguments: str | Path, folder: Path = ROOT, environment: 
     Raises:
         ReleaseError: the program is not installed, or it failed.
     """
-    return run_bytes(program, *arguments, folder=folder, environment=environment).decode()
-
-
-def run_bytes(
-    program: str, *arguments: str | Path, folder: Path = ROOT, environment: Mapping[str, str] | None = None
-) -> bytes:
-    """Run a program to its end and return its standard output; `run` describes the errors."""
     command = [executable(program), *map(str, arguments)]
     done = subprocess.run(
         command,
@@ -37,7 +30,7 @@ def run_bytes(
     )
     if done.returncode:
         raise ReleaseError(f"{_shown(program, arguments)}: exit {done.returncode}\n{_tail(done.stdout + done.stderr)}")
-    return done.stdout
+    return done.stdout.decode()
 
 
 def executable(program: str) -> str:

@@ -1,8 +1,7 @@
 """The commit, the version and the changes that a release is made of."""
 
-import io
 import re
-import tarfile
+import tempfile
 import tomllib
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from scripts.release.errors import ReleaseError
-from scripts.release.programs import ROOT, run, run_bytes
+from scripts.release.programs import ROOT, run
 
 NAME: Final = "sohu-registry"
 SOURCE: Final = "https://github.com/domeos/docker-registry-driver-sohustorage"
@@ -82,6 +81,7 @@ def unreleased(changes: str) -> str:
 def export(folder: Path) -> None:
     """Write the files of the commit to a folder, without anything else that lies in the working tree."""
     # Files of a checkout have the rights of its user's umask; those of the archive are the same everywhere.
-    archive = run_bytes("git", "-c", "tar.umask=0022", "archive", "--format=tar", "HEAD")
-    with tarfile.open(fileobj=io.BytesIO(archive)) as content:
-        content.extractall(folder, filter="data")
+    with tempfile.NamedTemporaryFile(suffix=".tar") as archive:
+        run("git", "-c", "tar.umask=0022", "archive", "--output", archive.name, "HEAD")
+        # The tarfile of Debian 12's Python extracts without a filter only, which newer versions warn of.
+        run("tar", "-xp", "--no-same-owner", "-f", archive.name, "-C", folder)

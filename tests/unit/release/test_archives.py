@@ -39,13 +39,15 @@ def test_repacked_archive_keeps_order_and_content(tmp_path):
             for name in ("inner/a", "b"):
                 entry = archive.gettarinfo(folder / name, name)
                 entry.mode = 0o644
-                with (folder / name).open("rb") as content:
-                    archive.addfile(entry, content)
+                with (folder / name).open("rb") as file:
+                    archive.addfile(entry, file)
         target = tmp_path / f"{seconds}-again.tgz"
         repack(tmp_path / f"{seconds}.tgz", target, seconds=5)
         made.append(target.read_bytes())
     assert made[0] == made[1]
     with tarfile.open(tmp_path / "1-again.tgz") as archive:
         assert archive.getnames() == ["inner/a", "b"]
-        archive.extractall(tmp_path / "content", filter="data")
-    assert [(tmp_path / "content" / name).read_text() for name in ("inner/a", "b")] == ["inner/a", "b"]
+        for name in ("inner/a", "b"):
+            content = archive.extractfile(name)
+            assert content is not None
+            assert content.read() == name.encode()
