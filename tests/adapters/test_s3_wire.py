@@ -270,6 +270,7 @@ def test_errors_are_translated_to_the_port(error, kind, told):
         (refusal("SlowDown", 503), True),
         (refusal("RequestTimeout", 400), True),
         (refusal("502", 502), True),
+        (refusal("ExistingObjectIsDirectory", 409), True),
         (refusal("AccessDenied", 403), False),
         (refusal("NoSuchKey", 404), False),
         (aiohttp.ClientPayloadError(), True),

@@ -61,6 +61,8 @@ TRANSIENT_CODES: Final = frozenset(
     {
         "BadDigest",
         "ConditionalRequestConflict",
+        # versitygw, while a deletion removes the folders of the key: no key of a registry is a folder of another.
+        "ExistingObjectIsDirectory",
         "IncompleteBody",
         "InternalError",
         "OperationAborted",
