@@ -103,12 +103,12 @@ async def presented_certificate(host: str, port: int, context: ssl.SSLContext) -
         _, writer = await asyncio.open_connection(host, port, ssl=context, server_hostname=host)
         try:
             leaf: bytes = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
-            writer.close()
-            with suppress(OSError):
-                await writer.wait_closed()
             return leaf
         finally:
+            # `close` would wait for an answer of the server, which may send none.
             writer.transport.abort()
+            with suppress(OSError):
+                await writer.wait_closed()
 
 
 def client_context(ca_file: str | None) -> ssl.SSLContext:

@@ -1,7 +1,6 @@
 """Client for the public address of a registry; it follows no redirects, so that changes by proxies are visible."""
 
 import base64
-import json
 import ssl
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -14,6 +13,7 @@ from aiohttp import ClientError, ClientSession, ClientTimeout, TCPConnector
 from typing_extensions import override
 from yarl import URL
 
+from core.json_text import load_json
 from core.ports.resource import Resource
 
 _TIMEOUT_SECONDS: Final = 120.0
@@ -46,8 +46,8 @@ class Answer:
     def codes(self) -> list[str]:
         """Error codes of the registry; empty if something else answered, such as a proxy."""
         try:
-            return [str(error["code"]) for error in json.loads(self.body)["errors"]]
-        except (ValueError, KeyError, TypeError, RecursionError):
+            return [str(error["code"]) for error in load_json(self.body)["errors"]]
+        except (ValueError, KeyError, TypeError):
             return []
 
     def describe(self) -> str:
@@ -171,9 +171,9 @@ class PublicRegistry(Resource):
         separator = "&" if urlsplit(realm).query else "?"
         answer = await self._send("GET", f"{realm}{separator}{query}", None, {"Authorization": self._credentials.basic})
         try:
-            document: dict[str, Any] = json.loads(answer.body)
+            document: dict[str, Any] = load_json(answer.body)
             return f"Bearer {document.get('token') or document['access_token']}"
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        except (ValueError, KeyError, TypeError, AttributeError):
             raise UnreachableError(f"the token server at {realm} returned {answer.describe()}") from None
 
     async def _send(self, method: str, target: str, body: Body, headers: Mapping[str, str]) -> Answer:

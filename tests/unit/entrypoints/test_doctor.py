@@ -1,8 +1,11 @@
 """The doctor's checks on stores and clocks that fail in one way each, and its parsing of odd answers."""
 
 import asyncio
+import socket
 import ssl
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -241,6 +244,30 @@ async def test_certificate_of_another_name_is_reported(doctor: Callable[..., Doc
     assert "subjectAltName" in found["certificate: trusted by clients"].remedy
     assert found["certificate: age"].verdict is Verdict.OK
     assert found["certificate: name of http.tls"].verdict is Verdict.WARNING
+
+
+async def test_server_that_never_ends_a_tls_session_is_no_failure(
+    doctor: Callable[..., DoctorContext], tmp_path: Path
+) -> None:
+    pair = Authority(tmp_path).issue("server")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(pair.certificate, pair.key)
+    over = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(2) as clients:
+        listener.settimeout(60)
+
+        def serve() -> None:
+            sock, _ = listener.accept()
+            with context.wrap_socket(sock, server_side=True):
+                over.wait(60)
+
+        served = [clients.submit(serve) for _ in range(2)]
+        public = PublicRegistry(f"https://127.0.0.1:{listener.getsockname()[1]}", context=None)
+        found = await verdicts(check_certificates(doctor(public=public, now=utc_now, ca_file=str(pair.authority))))
+        over.set()
+        for each in served:
+            await asyncio.wrap_future(each)
+    assert found == {"certificate: trusted by clients": Verdict.OK, "certificate: age": Verdict.OK}
 
 
 async def test_address_without_a_listener_is_skipped(doctor: Callable[..., DoctorContext]) -> None:
