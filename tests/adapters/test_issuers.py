@@ -19,6 +19,7 @@ from core.errors import IssuerUnavailableError
 from core.ports.authenticator import CredentialsInvalidError, CredentialSourceError
 from tests.support.certificates import Authority
 from tests.support.identity_provider import DISCOVERY, JWKS, IdentityProvider, Reply
+from tests.support.sockets import only_these_are_open, open_sockets
 from tests.support.token_keys import sign
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
@@ -337,6 +338,7 @@ async def test_issuer_with_tls_needs_its_authority(start, provider, tmp_path):
     pair = Authority(tmp_path, "cluster").issue("cluster-issuer")
     (tmp_path / "token").write_text("the-token-of-the-pod\n")
     with IdentityProvider(algorithm="ES256", tls=pair, now=NOW) as secure:
+        sockets = open_sockets()
         trusting = await start(secure.url, ca=str(pair.authority), token_file=str(tmp_path / "token"))
         await trusting.verify(secure.token(), audiences=HERE)
         assert secure.authorizations == {"Bearer the-token-of-the-pod"}
@@ -346,6 +348,7 @@ async def test_issuer_with_tls_needs_its_authority(start, provider, tmp_path):
         secure.discovery = {"jwks_uri": provider.url + JWKS}
         with pytest.raises(IssuerUnavailableError):
             await (await start(secure.url, ca=str(pair.authority))).verify(secure.token(), audiences=HERE)
+        await only_these_are_open(sockets)
     assert not provider.requests
 
 

@@ -5,7 +5,6 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -14,6 +13,7 @@ from adapters.catalog_index.mysql.connections import Connections, Session
 from core.errors import StorageUnavailableError
 from tests.support.mariadb import Database, MariaDbServer
 from tests.support.mariadb_fixtures import run_server
+from tests.support.sockets import open_sockets
 
 
 @pytest.fixture
@@ -49,18 +49,6 @@ async def test_connection_is_encrypted(tls_address, mode):
     [(_, version)] = await connections.work(lambda session: session.rows("SHOW STATUS LIKE 'Ssl_version'"))
     assert version.startswith("TLS")
     await connections.aclose()
-
-
-def open_sockets() -> set[str]:
-    """Return the sockets of this process."""
-    targets = set()
-    for descriptor in Path("/proc/self/fd").iterdir():
-        try:
-            targets.add(str(descriptor.readlink()))
-        except FileNotFoundError:
-            # The descriptor of the listing itself.
-            continue
-    return {target for target in targets if target.startswith("socket:")}
 
 
 async def test_end_waits_until_encrypted_connections_are_closed(tls_address):
@@ -107,7 +95,7 @@ async def test_encrypted_connection_whose_statement_hangs_is_cut_off(tls_address
     await until_closed(before)
 
 
-async def until_closed(before: set[str]) -> None:
+async def until_closed(before: frozenset[str]) -> None:
     """Let asyncio close the aborted connections, which takes two iterations and no answer."""
     for _ in range(3):
         await asyncio.sleep(0)

@@ -23,6 +23,7 @@ from core.errors import ObjectTooLargeError, StorageUnavailableError
 from core.model.secret import Secret
 from tests.support.certificates import Authority
 from tests.support.s3_servers import moto_endpoint
+from tests.support.sockets import only_these_are_open, open_sockets
 
 OK = b'HTTP/1.1 200 OK\r\nContent-Length: 4\r\nETag: "x"\r\n\r\nlink'
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -393,6 +394,7 @@ async def tls_in_front_of(url: str, authority: Authority, *, address: str = "loc
     context.load_cert_chain(pair.certificate, pair.key)
     parts = urlsplit(url)
     served: set[asyncio.Task[None]] = set()
+    sockets = open_sockets()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if (task := asyncio.current_task()) is not None:
@@ -414,6 +416,7 @@ async def tls_in_front_of(url: str, authority: Authority, *, address: str = "loc
         if served:
             await asyncio.wait(served)
         await server.wait_closed()
+        await only_these_are_open(sockets)
 
 
 @pytest.mark.parametrize("v4_auth", [True, False])

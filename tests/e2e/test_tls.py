@@ -23,6 +23,7 @@ from tests.support.oci import make_image, write_layout
 from tests.support.ports import free_port
 from tests.support.processes import SERVE_OUR_REGISTRY, RegistryServer, ServerProcess
 from tests.support.registry_client import RegistryClient
+from tests.support.sockets import only_these_are_open, open_sockets
 from tests.support.tls_servers import TlsRegistryServer
 from tests.support.tools import REPOSITORY_ROOT
 
@@ -96,11 +97,13 @@ class Load:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
+        sockets = open_sockets()
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(self._work(number)) for number in range(WORKERS)]
             yield
             for task in tasks:
                 task.cancel()
+        await only_these_are_open(sockets)
 
     async def _work(self, number: int) -> None:
         connector = TCPConnector(ssl=self._context, force_close=number % 2 == 0)

@@ -92,7 +92,7 @@ def inspecting(*protocols):
 
 async def shown(server, context, name):
     """Return the certificate and the protocol that a client is offered."""
-    _, writer = await asyncio.open_connection("127.0.0.1", server.port, ssl=context, server_hostname=name)
+    _, writer = await server.connect(context, name=name)
     connection = writer.get_extra_info("ssl_object")
     certificate = x509.load_der_x509_certificate(connection.getpeercert(binary_form=True))
     writer.close()
@@ -121,9 +121,7 @@ async def test_each_host_has_its_certificate(server, contexts, authority):
 async def test_requests_are_answered_before_there_is_a_certificate(server):
     certificate, _ = await shown(server, inspecting(), "a.example.com")
     assert "no certificate yet" in certificate.subject.rfc4514_string()
-    reader, writer = await asyncio.open_connection(
-        "127.0.0.1", server.port, ssl=inspecting(), server_hostname="a.example.com"
-    )
+    reader, writer = await server.connect(inspecting(), name="a.example.com")
     writer.write(REQUEST)
     assert (await reader.read(15)) == b"HTTP/1.1 200 OK"
     writer.close()
@@ -131,9 +129,7 @@ async def test_requests_are_answered_before_there_is_a_certificate(server):
 
 async def test_renewed_certificate_is_shown_and_open_connections_continue(server, contexts, authority):
     contexts.keep(await issue(authority, "a.example.com"))
-    reader, writer = await asyncio.open_connection(
-        "127.0.0.1", server.port, ssl=trusting(authority), server_hostname="a.example.com"
-    )
+    reader, writer = await server.connect(trusting(authority), name="a.example.com")
     before, _ = await shown(server, trusting(authority), "a.example.com")
     contexts.keep(await issue(authority, "a.example.com"))
     after, _ = await shown(server, trusting(authority), "a.example.com")
@@ -172,9 +168,7 @@ async def test_client_authorities_are_required_with_stored_certificates(
 
     async def status(context):
         try:
-            reader, writer = await asyncio.open_connection(
-                "127.0.0.1", server.port, ssl=context, server_hostname="a.example.com"
-            )
+            reader, writer = await server.connect(context, name="a.example.com")
             writer.write(REQUEST)
             answer = await reader.read(15)
             writer.close()
@@ -213,9 +207,7 @@ async def test_challenge_is_answered_by_a_certificate_with_the_hash(server, cont
 
 async def test_challenge_opens_no_way_around_client_certificates(server, answers):
     answers.current = ANSWER
-    reader, writer = await asyncio.open_connection(
-        "127.0.0.1", server.port, ssl=inspecting("acme-tls/1"), server_hostname="a.example.com"
-    )
+    reader, writer = await server.connect(inspecting("acme-tls/1"), name="a.example.com")
     assert writer.get_extra_info("ssl_object").selected_alpn_protocol() == "acme-tls/1"
     with suppress(ConnectionError):
         writer.write(REQUEST)

@@ -31,11 +31,14 @@ class GuardedServer:
     opened: list[asyncio.StreamWriter] = field(default_factory=list)
     """The connections of clients, which are closed with the server."""
 
-    async def connect(self, context: ssl.SSLContext | None = None) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Open a connection, over TLS if a context is given."""
+    async def connect(
+        self, context: ssl.SSLContext | None = None, *, name: str = "localhost"
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Open a connection, over TLS if a context is given; the client asks for the certificate of `name`."""
         context = context or self.client_context
-        name = "localhost" if context else None
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port, ssl=context, server_hostname=name)
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", self.port, ssl=context, server_hostname=name if context else None
+        )
         self.opened.append(writer)
         return reader, writer
 
