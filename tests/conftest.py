@@ -18,10 +18,6 @@ from tests.support.tools import ToolMissingError, find_tool
 settings.register_profile("any-machine", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any-machine")
 
-# JSON that nests a thousand levels deep creates more objects than the usual 700 between two searches for garbage. A
-# search at that depth found objects of an earlier test, and their finalizers failed at the limit of recursion.
-gc.set_threshold(20_000)
-
 pytest_plugins = ["tests.support.daemon_fixtures", "tests.support.mariadb_fixtures", "tests.support.measurement"]
 
 

@@ -5,6 +5,7 @@ from dataclasses import fields
 from datetime import datetime
 from typing import Any, Final
 
+from core.json_text import load_json
 from core.model.times import time_text
 from core.ports.audit_log import AuditAction, AuditEvent, Stage
 
@@ -49,7 +50,7 @@ def parse_event(line: bytes) -> AuditEvent | None:
     The action of a later release becomes `other`.
     """
     try:
-        document = json.loads(line)
+        document = load_json(line)
         if not isinstance(document, dict) or document.get("log") != "audit":
             return None
         at = datetime.fromisoformat(document["time"])
@@ -65,7 +66,7 @@ def parse_event(line: bytes) -> AuditEvent | None:
             status=status if isinstance(status, int) else 0,
             **_texts(document),
         )
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError):
         return None
 
 

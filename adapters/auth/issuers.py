@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import binascii
-import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from adapters.auth.refreshed import Refreshed
 from adapters.auth.token_keys import read_signing_keys
 from adapters.auth.watched_file import WatchedFile
 from core.errors import IssuerUnavailableError
+from core.json_text import load_json
 from core.ports.authenticator import CredentialsInvalidError, CredentialSourceError
 from core.ports.resource import Resource
 
@@ -195,8 +195,8 @@ class Issuer(Resource):
     async def _discover(self) -> Endpoints:
         content = (await self.client.fetch(self.url.rstrip("/") + _DISCOVERY)).body
         try:
-            document = json.loads(content)
-        except (ValueError, RecursionError):
+            document = load_json(content)
+        except ValueError:
             document = None
         if not isinstance(document, dict):
             raise IssuerUnavailableError("the discovery document is not a JSON object")
@@ -268,8 +268,8 @@ def _read_part(token: str, index: int) -> Mapping[str, Any]:
         raise CredentialsInvalidError("the token is too long, or no signed token")
     try:
         text = parts[index].encode("ascii")
-        found = json.loads(base64.b64decode(text + b"=" * (-len(text) % 4), altchars=b"-_", validate=True))
-    except (ValueError, binascii.Error, RecursionError):
+        found = load_json(base64.b64decode(text + b"=" * (-len(text) % 4), altchars=b"-_", validate=True))
+    except (ValueError, binascii.Error):
         found = None
     if not isinstance(found, dict):
         raise CredentialsInvalidError("the token cannot be read")

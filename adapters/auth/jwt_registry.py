@@ -9,6 +9,7 @@ from joserfc.jws import JWSRegistry
 from typing_extensions import override
 
 from adapters.auth.algorithms import ALGORITHMS
+from core.json_text import no_garbage_search
 from core.ports.authenticator import CredentialsInvalidError
 
 
@@ -49,7 +50,8 @@ def decode_token(token: str, key: Any, registry: SigningRegistry) -> jwt.Token:
             may quote the token.
     """
     try:
-        return jwt.decode(token, key, registry=registry)
+        with no_garbage_search():
+            return jwt.decode(token, key, registry=registry)
     except (JoseError, ValueError, TypeError, KeyError, RecursionError) as error:
         # JSON nested a thousand levels deep fits into a header and raises RecursionError.
         raise CredentialsInvalidError(f"the token is refused: {type(error).__name__}") from None

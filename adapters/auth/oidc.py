@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import hmac
-import json
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from adapters.auth.issuer_client import IssuerAnswer
 from adapters.auth.issuers import Endpoints, Issuer
 from adapters.auth.watched_file import WatchedFile
 from core.errors import IssuerUnavailableError, TooManyRequestsError
+from core.json_text import load_json
 from core.model.claims import find_claim
 from core.model.secret import Secret
 from core.ports.authenticator import CredentialsInvalidError, CredentialSourceError
@@ -202,8 +202,8 @@ def _with_query(url: str, parameters: Mapping[str, str]) -> str:
 
 def _document(answer: IssuerAnswer) -> Mapping[str, Any]:
     try:
-        document = json.loads(answer.body)
-    except (ValueError, RecursionError):
+        document = load_json(answer.body)
+    except ValueError:
         document = None
     if isinstance(document, dict):
         return document

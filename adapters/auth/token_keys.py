@@ -3,7 +3,6 @@
 import base64
 import binascii
 import hashlib
-import json
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from cryptography.x509.verification import Criticality, ExtensionPolicy, Policy,
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, JWKRegistry, Key, OctKey, OKPKey, RSAKey
 
+from core.json_text import load_json
 from core.ports.authenticator import CredentialsInvalidError, CredentialSourceError
 
 T = TypeVar("T")
@@ -127,8 +127,8 @@ def read_signing_keys(content: bytes) -> TrustedKeys:
 
 def _entries(content: bytes) -> list[Any]:
     try:
-        return list(json.loads(content)["keys"])
-    except (ValueError, TypeError, KeyError, RecursionError):
+        return list(load_json(content)["keys"])
+    except (ValueError, TypeError, KeyError):
         raise CredentialSourceError("is not a JSON Web Key Set") from None
 
 

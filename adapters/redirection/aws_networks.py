@@ -2,7 +2,6 @@
 
 import asyncio
 import ipaddress
-import json
 import logging
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,6 +13,7 @@ from aiohttp import ClientError, ClientSession, ClientTimeout, DummyCookieJar
 from typing_extensions import override
 
 from adapters.addresses import host_of
+from core.json_text import load_json
 from core.ports.resource import Resource
 
 LIST_BYTES_MAX: Final = 16 * 1024 * 1024
@@ -131,8 +131,8 @@ async def _cancel(task: "asyncio.Task[None]") -> None:
 
 def _parse(content: bytes, regions: frozenset[str]) -> dict[int, _Ranges]:
     try:
-        document = json.loads(content)
-    except (ValueError, RecursionError):
+        document = load_json(content)
+    except ValueError:
         raise _ListInvalidError("the answer is not JSON") from None
     if not isinstance(document, dict):
         raise _ListInvalidError("the answer is not a JSON object")

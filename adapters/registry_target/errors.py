@@ -1,6 +1,5 @@
 """Errors of a remote registry, translated from its answers."""
 
-import json
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from core.errors import (
     UpstreamBusyError,
     UpstreamUnavailableError,
 )
+from core.json_text import load_json
 from core.model.manifest import PUSHED_MANIFEST_BYTES_MAX
 
 _RETRY_SECONDS: Final = 60
@@ -46,9 +46,9 @@ class Answer:
     def errors(self) -> list[dict[str, Any]]:
         """The errors in the body (OCI distribution-spec, "Error Codes"); empty if there are none."""
         try:
-            listed = json.loads(self.body)["errors"]
+            listed = load_json(self.body)["errors"]
             return [each for each in listed if isinstance(each, dict)]
-        except (ValueError, TypeError, KeyError, RecursionError):
+        except (ValueError, TypeError, KeyError):
             return []
 
 

@@ -1,7 +1,6 @@
 """A remote registry to copy to, by the OCI distribution API."""
 
 import asyncio
-import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Final
@@ -14,6 +13,7 @@ from adapters.registry_target.sending import Sender
 from adapters.registry_target.uploads import UnfinishedUploads
 from core.concurrency import closing
 from core.errors import TagInvalidError, UnsupportedError, UpstreamError, UpstreamUnavailableError
+from core.json_text import load_json
 from core.model.descriptor import Descriptor
 from core.model.digest import Digest
 from core.model.manifest import read_if_manifest
@@ -319,9 +319,9 @@ def _accept() -> str:
 
 def _tags(answer: Answer, registry: str) -> list[Tag]:
     try:
-        listed = json.loads(answer.body).get("tags") or []
+        listed = load_json(answer.body).get("tags") or []
         names = [str(name) for name in listed]
-    except (ValueError, AttributeError, TypeError, RecursionError):
+    except (ValueError, AttributeError, TypeError):
         raise UpstreamUnavailableError(f"{registry} answered with a malformed list of tags") from None
     return [tag for name in names if (tag := _tag(name)) is not None]
 

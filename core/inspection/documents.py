@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, Generic, TypeVar
 
+from core.json_text import load_json
 from core.model.manifest import has_too_many_parts, sendable
 
 TEXT_LENGTH_MAX: Final = 2_000
@@ -58,8 +59,8 @@ def read_object(content: bytes) -> Mapping[str, Any]:
     if has_too_many_parts(content):
         return {}
     try:
-        return as_object(json.loads(content))
-    except (ValueError, RecursionError):
+        return as_object(load_json(content))
+    except ValueError:
         return {}
 
 
@@ -120,8 +121,8 @@ def formatted(content: bytes) -> Document:
     """Return a JSON document with one member per line; any other content as it is."""
     text = content[: 4 * (DOCUMENT_LENGTH_MAX + 1)].decode(errors="replace")
     if len(content) <= _FORMATTED_BYTES_MAX and not has_too_many_parts(content):
-        with contextlib.suppress(ValueError, RecursionError):
-            text = sendable(json.dumps(json.loads(content), indent=2, ensure_ascii=False))
+        with contextlib.suppress(ValueError):
+            text = sendable(json.dumps(load_json(content), indent=2, ensure_ascii=False))
     # Four bytes are at least one character, so a text that fits is whole.
     return Document(text[:DOCUMENT_LENGTH_MAX], len(text) > DOCUMENT_LENGTH_MAX)
 

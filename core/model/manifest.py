@@ -8,13 +8,13 @@ A store may also hold manifests of foreign media types, which other registries a
 They are served under their own media type. Their members are read where they match those of the known types.
 """
 
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NoReturn, TypeVar
 
 from core.errors import DigestInvalidError, ManifestInvalidError
+from core.json_text import load_json
 from core.model import media_types
 from core.model.descriptor import Descriptor
 from core.model.digest import Digest
@@ -178,8 +178,8 @@ def _foreign_type(document: Mapping[str, object]) -> str | None:
 def _load(content: bytes) -> dict[str, object]:
     try:
         # Decode first: json.loads would also accept UTF-16 and UTF-32, which other clients cannot read.
-        document = json.loads(content.decode("utf-8"), parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
+        document = load_json(content.decode("utf-8"), parse_constant=_refuse_constant)
+    except ValueError as error:
         raise ManifestInvalidError(f"manifest is not valid JSON: {type(error).__name__}") from error
     if not isinstance(document, dict):
         raise ManifestInvalidError("manifest is not a JSON object")

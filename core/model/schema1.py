@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from core.errors import DigestInvalidError
+from core.json_text import load_json
 from core.model.digest import Digest
 
 _INDENT: Final = "   "
@@ -20,15 +21,15 @@ _INDENT: Final = "   "
 def is_schema1(content: bytes) -> bool:
     """Whether a stored document is a schema 1 manifest."""
     try:
-        document = json.loads(content.decode("utf-8"))
-    except (ValueError, RecursionError):
+        document = load_json(content.decode("utf-8"))
+    except ValueError:
         return False
     return isinstance(document, dict) and document.get("schemaVersion") == 1
 
 
 def schema1_layers(content: bytes) -> Sequence[Digest]:
     """Return the layers of a schema 1 manifest; unreadable entries are skipped."""
-    layers = json.loads(content).get("fsLayers")
+    layers = load_json(content).get("fsLayers")
     found = []
     for layer in layers if isinstance(layers, list) else ():
         try:
@@ -47,7 +48,7 @@ def join_signatures(payload: bytes, signatures: Sequence[bytes]) -> bytes:
     Raises:
         ValueError: a signature is not in libtrust's format.
     """
-    parsed = [json.loads(signature) for signature in signatures]
+    parsed = [load_json(signature) for signature in signatures]
     head = payload[: _format_length(payload, parsed[0])]
     # libtrust uses the indentation of the payload, which distribution wrote with three spaces.
     text = json.dumps(parsed, indent=_INDENT).replace("\n", f"\n{_INDENT}")
@@ -58,7 +59,7 @@ def _format_length(payload: bytes, signature: dict[str, str]) -> int:
     try:
         protected = signature["protected"]
         raw = base64.urlsafe_b64decode(protected + "=" * (-len(protected) % 4))
-        length = json.loads(raw)["formatLength"]
+        length = load_json(raw)["formatLength"]
     except (KeyError, TypeError, binascii.Error) as error:
         raise ValueError("signature has no protected formatLength") from error
     if not isinstance(length, int) or not 0 < length <= len(payload):

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from core.errors import DigestInvalidError, ObjectNotFoundError, ObjectTooLargeError
+from core.json_text import load_json
 from core.model.digest import Digest
 from core.model.names import RepositoryName, Tag
 from core.ports.blob_storage import BlobStorage
@@ -69,7 +70,7 @@ class TagState:
             ValueError: the content is not a record.
         """
         try:
-            document = json.loads(content)
+            document = load_json(content)
             checked_at = datetime.fromisoformat(document["checked"])
             if checked_at.tzinfo is None:
                 raise ValueError("the time has no zone")
@@ -80,7 +81,7 @@ class TagState:
                 media_type=str(document["mediaType"]),
                 is_absent=bool(document["absent"]),
             )
-        except (KeyError, TypeError, RecursionError, DigestInvalidError) as error:
+        except (KeyError, TypeError, DigestInvalidError) as error:
             raise ValueError(f"not the record of a tag: {error}") from error
 
 

@@ -43,7 +43,7 @@ class LegacyManifests:
             return None
         try:
             return join_signatures(payload, sorted(signatures))
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             raise StorageCorruptError(f"the signatures of {digest} in {name} cannot be read") from error
 
     async def _signature(self, digest: Digest) -> bytes:

@@ -23,6 +23,7 @@ from core.errors import (
     StorageError,
     TagInvalidError,
 )
+from core.json_text import load_json
 from core.model.digest import Digest
 from core.model.names import RepositoryName, Tag
 from core.ports.blob_storage import BlobStorage
@@ -274,7 +275,7 @@ def _encode(repository: RepositoryName, changes: Iterable[Change]) -> bytes:
 
 def _decode(content: bytes, record: ChangeRecord) -> Sequence[Change]:
     try:
-        document = json.loads(content)
+        document = load_json(content)
         repository = RepositoryName(document["repository"])
         changes = tuple(_parse(document["changes"], repository))
     except (
@@ -282,7 +283,6 @@ def _decode(content: bytes, record: ChangeRecord) -> Sequence[Change]:
         TypeError,
         KeyError,
         AttributeError,
-        RecursionError,
         NameInvalidError,
         TagInvalidError,
         DigestInvalidError,

@@ -16,6 +16,7 @@ from datetime import datetime
 from typing import Final
 
 from core.errors import DigestInvalidError, ObjectNotFoundError, ObjectTooLargeError, TagInvalidError
+from core.json_text import load_json
 from core.model.digest import Digest
 from core.model.names import RepositoryName, Tag
 from core.model.times import time_text
@@ -248,9 +249,9 @@ def _count(line: bytes) -> int:
 def _entries(line: bytes) -> list[HistoryEntry]:
     """Return the entries of a line, newest first; none if it is empty or damaged."""
     try:
-        rows = json.loads((line.split(b" ", 2)[2:] or [b"[]"])[0])
+        rows = load_json((line.split(b" ", 2)[2:] or [b"[]"])[0])
         return [_parse(*row) for row in rows]
-    except (ValueError, TypeError, RecursionError, DigestInvalidError):
+    except (ValueError, TypeError, DigestInvalidError):
         _logger.warning("entries of a tag's history ignored: they are damaged", extra={"line": str(line[:200])})
         return []
 

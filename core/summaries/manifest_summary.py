@@ -1,11 +1,11 @@
 """The summary of one manifest, for lists and pages: of an image, an index or an artifact."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from core.json_text import load_json
 from core.model.digest import Digest
 from core.model.manifest import Manifest, has_too_many_parts, sendable
 from core.model.media_types import DOCKER_SCHEMA1, IMAGE_CONFIGS
@@ -147,8 +147,8 @@ def _read_json(content: bytes | None) -> Mapping[str, Any]:
     if not content or has_too_many_parts(content):
         return {}
     try:
-        document = json.loads(content)
-    except (ValueError, RecursionError):
+        document = load_json(content)
+    except ValueError:
         return {}
     return document if isinstance(document, dict) else {}
 
@@ -188,7 +188,7 @@ def _image_platforms(
 
 def _index_platforms(manifest: Manifest, children: Mapping[Digest, ManifestSummary]) -> tuple[PlatformSummary, ...]:
     found: list[PlatformSummary] = []
-    for entry in json.loads(manifest.content).get("manifests") or []:
+    for entry in load_json(manifest.content).get("manifests") or []:
         digest, platform = Digest(entry["digest"]), entry.get("platform")
         child = children.get(digest)
         if child is not None and platform is None:

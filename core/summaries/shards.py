@@ -15,6 +15,7 @@ from typing import Final
 from core.concurrency import map_bounded
 from core.content_source import Offload
 from core.errors import NameInvalidError, ObjectNotFoundError, ObjectTooLargeError
+from core.json_text import load_json
 from core.model.names import RepositoryName
 from core.ports.blob_storage import BlobStorage
 from core.store import summary_keys
@@ -65,9 +66,9 @@ def decode_shard(content: bytes, *, size_max: int = _TEXT_BYTES_MAX) -> Shard:
     """
     try:
         lines = unpack(content, _VERSION, size_max).decode().split("\n")
-        rows = [json.loads(line) for line in lines if line]
+        rows = [load_json(line) for line in lines if line]
         return {RepositoryName(name): RepositoryHint(encoded(texts), encoded(digests)) for name, texts, digests in rows}
-    except (ValueError, TypeError, AttributeError, RecursionError, NameInvalidError) as error:
+    except (ValueError, TypeError, AttributeError, NameInvalidError) as error:
         raise SummariesUnreadableError(f"{type(error).__name__}: {error}") from error
 
 

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from core.errors import DigestInvalidError
+from core.json_text import load_json
 from core.model.digest import Digest
 from core.summaries.manifest_summary import ManifestSummary, PlatformSummary
 
@@ -50,10 +51,10 @@ def decode_summaries(content: bytes, *, size_max: int = 2 * _TEXT_BYTES_MAX) -> 
         SummariesUnreadableError: another release wrote it, or it is damaged.
     """
     try:
-        document = json.loads(unpack(content, _VERSION, size_max))
+        document = load_json(unpack(content, _VERSION, size_max))
         blobs = [(Digest(digest), int(length)) for digest, length in document["blobs"]]
         summaries = [_summary(entry, blobs) for entry in document["manifests"]]
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError, DigestInvalidError) as error:
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, DigestInvalidError) as error:
         raise SummariesUnreadableError(f"{type(error).__name__}: {error}") from error
     return {summary.digest: summary for summary in summaries}
 

@@ -16,6 +16,7 @@ from typing import Final
 from core.concurrency import map_bounded
 from core.content_source import Offload
 from core.errors import NameInvalidError, ObjectNotFoundError, ObjectTooLargeError
+from core.json_text import load_json
 from core.model.names import RepositoryName
 from core.ports.blob_storage import BlobStorage
 from core.store import summary_keys
@@ -95,15 +96,15 @@ def decode_table(content: bytes, *, size_max: int = _TEXT_BYTES_MAX) -> StoredTa
     """
     try:
         header, *lines = unpack(content, _VERSION, size_max).decode().split("\n")
-        properties = json.loads(header)
-        rows = [_row(*json.loads(line)) for line in lines]
+        properties = load_json(header)
+        rows = [_row(*load_json(line)) for line in lines]
         built_at = properties["builtAt"]
         return StoredTable(
             rows={row.name: row for row in rows},
             built_at=datetime.fromisoformat(built_at) if built_at else None,
             after=str(properties["after"]),
         )
-    except (ValueError, TypeError, KeyError, RecursionError, NameInvalidError) as error:
+    except (ValueError, TypeError, KeyError, NameInvalidError) as error:
         raise SummariesUnreadableError(f"{type(error).__name__}: {error}") from error
 
 

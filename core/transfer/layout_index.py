@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from core.errors import DigestInvalidError, ImageLayoutError, ObjectNotFoundError, ObjectTooLargeError
+from core.json_text import load_json
 from core.model.descriptor import Descriptor
 from core.model.digest import Digest
 from core.model.media_types import OCI_INDEX
@@ -108,8 +109,8 @@ async def _require_version(layout: ImageLayout) -> None:
 
 def _load(content: bytes, path: str) -> dict[str, Any]:
     try:
-        document = json.loads(content.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
+        document = load_json(content.decode("utf-8"))
+    except ValueError as error:
         raise ImageLayoutError(f"{path} is not valid JSON: {type(error).__name__}") from None
     if not isinstance(document, dict):
         raise ImageLayoutError(f"{path} is not a JSON object")

@@ -2,7 +2,6 @@
 
 import asyncio
 import email.utils
-import json
 import re
 import time
 import zlib
@@ -21,6 +20,7 @@ from core.errors import (
     UpstreamError,
     UpstreamUnavailableError,
 )
+from core.json_text import load_json
 from core.model.digest import Digest
 from core.ports.upstream import UpstreamQuota
 
@@ -82,8 +82,8 @@ async def read_json(transport: Transport, response: ClientResponse, *, limit: in
     if content.count(b"[") + content.count(b"{") <= _PARTS_MAX:
         try:
             is_large = len(content) > _PARSED_IN_LOOP_BYTES
-            document = await asyncio.to_thread(json.loads, content) if is_large else json.loads(content)
-        except (ValueError, RecursionError):
+            document = await asyncio.to_thread(load_json, content) if is_large else load_json(content)
+        except ValueError:
             document = None
     if not isinstance(document, dict):
         raise UpstreamUnavailableError(f"{transport.name}: {response.url.authority} sent no JSON object")

@@ -4,7 +4,6 @@ import asyncio
 import base64
 import binascii
 import contextlib
-import json
 import os
 import shlex
 import signal
@@ -25,6 +24,7 @@ from adapters.upstream.http.credentials import (
     CredentialSource,
 )
 from core.errors import UpstreamUnavailableError
+from core.json_text import load_json
 from core.model.secret import Secret
 
 _HELPER_SECONDS: Final = 30.0
@@ -121,9 +121,9 @@ class CredentialHelper(CredentialSource):
 
     def _parse(self, output: bytes) -> Credentials:
         try:
-            document = json.loads(output)
+            document = load_json(output)
             username, secret = document["Username"], document["Secret"]
-        except (ValueError, KeyError, TypeError, RecursionError):
+        except (ValueError, KeyError, TypeError):
             raise self._failed("gave no credentials") from None
         if not isinstance(username, str) or not isinstance(secret, str):
             raise self._failed("gave no credentials")
@@ -231,8 +231,8 @@ def _host_of(key: str) -> str:
 
 def _parse_config(content: bytes) -> _Config:
     try:
-        document = json.loads(content)
-    except (ValueError, RecursionError):
+        document = load_json(content)
+    except ValueError:
         raise ValueError("is not JSON") from None
     if not isinstance(document, dict):
         raise ValueError("is not a JSON object")  # noqa: TRY004 - a problem of the file's content

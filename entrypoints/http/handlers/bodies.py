@@ -1,6 +1,5 @@
 """Small JSON bodies of requests that control the registry."""
 
-import json
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
@@ -8,6 +7,7 @@ from typing import Any, Final
 from aiohttp import web
 
 from core.errors import InvalidInputError, ManifestTooLargeError
+from core.json_text import load_json
 from entrypoints.http.connection.streaming import read_body
 
 BODY_BYTES_MAX: Final = 4096
@@ -31,10 +31,10 @@ async def read_document(request: web.Request, members: Mapping[str, type]) -> di
     if request.content_type != "application/json":
         raise InvalidInputError("the request must have the Content-Type application/json")
     try:
-        document = json.loads(await read_body(request, limit=BODY_BYTES_MAX))
+        document = load_json(await read_body(request, limit=BODY_BYTES_MAX))
     except ManifestTooLargeError:
         raise InvalidInputError(f"the body is larger than {BODY_BYTES_MAX} bytes") from None
-    except (ValueError, RecursionError):
+    except ValueError:
         raise InvalidInputError("the body is not JSON") from None
     if not isinstance(document, dict):
         raise InvalidInputError("the body must be a JSON object")
