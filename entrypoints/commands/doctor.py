@@ -73,29 +73,27 @@ async def _run_checks(arguments: Namespace, loaded: Loaded) -> int:
             problem, _, remedy = str(error).partition("; remedy: ")
             reporter.report(failure("storage: open", problem, remedy or _STORAGE_REMEDY))
             return reporter.finish()
-        async for diagnosis in run_checks(await _doctor_context(arguments, loaded, application, stack)):
+        async for diagnosis in run_checks(_doctor_context(arguments, loaded, application)):
             reporter.report(diagnosis)
     return reporter.finish()
 
 
-async def _doctor_context(
-    arguments: Namespace, loaded: Loaded, application: "RegistryApplication", stack: AsyncExitStack
-) -> "DoctorContext":
+def _doctor_context(arguments: Namespace, loaded: Loaded, application: "RegistryApplication") -> "DoctorContext":
     from entrypoints.doctor.certificates import client_context  # noqa: PLC0415
     from entrypoints.doctor.client import PublicRegistry  # noqa: PLC0415
     from entrypoints.doctor.context import DoctorContext  # noqa: PLC0415
 
     credentials, context = _credentials(arguments), client_context(arguments.ca)
 
-    async def opened(url: str) -> "PublicRegistry":
-        return await stack.enter_async_context(PublicRegistry(url, credentials=credentials, context=context))
+    def at(url: str) -> "PublicRegistry":
+        return PublicRegistry(url, credentials=credentials, context=context)
 
     return DoctorContext(
         loaded=loaded,
         application=application,
         scratch_id=secrets.token_hex(8),
-        public=await opened(arguments.url) if arguments.url else None,
-        replicas=tuple([await opened(url) for url in arguments.replica]),
+        public=at(arguments.url) if arguments.url else None,
+        replicas=tuple(at(url) for url in arguments.replica),
         ca_file=arguments.ca,
         largest_body=arguments.largest_body * _MIB,
     )

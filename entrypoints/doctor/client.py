@@ -14,7 +14,6 @@ from typing_extensions import override
 from yarl import URL
 
 from core.json_text import load_json
-from core.ports.resource import Resource
 
 _TIMEOUT_SECONDS: Final = 120.0
 _ANSWER_BYTES_MAX: Final = 8 * 1024 * 1024
@@ -76,7 +75,7 @@ class Credentials:
         return "Basic " + base64.b64encode(f"{self.user}:{self.password}".encode()).decode()
 
 
-class PublicRegistry(Resource):
+class PublicRegistry:
     """Client for one address.
 
     Each request uses its own connection, so that a load balancer chooses a replica each time.
@@ -91,23 +90,7 @@ class PublicRegistry(Resource):
         self.url = url.rstrip("/") + "/"
         self._credentials = credentials
         self._context = context
-        self._session: ClientSession | None = None
         self._authorization: dict[str, str] = {}
-
-    @override
-    async def start(self) -> None:
-        """Create the session; this opens no connection."""
-        self._session = ClientSession(
-            connector=TCPConnector(force_close=True, ssl=self._context or True),
-            timeout=ClientTimeout(total=_TIMEOUT_SECONDS, sock_connect=10),
-            auto_decompress=False,
-        )
-
-    @override
-    async def stop(self) -> None:
-        """Close the session."""
-        if self._session is not None:
-            await self._session.close()
 
     @property
     def is_https(self) -> bool:
@@ -177,17 +160,21 @@ class PublicRegistry(Resource):
             raise UnreachableError(f"the token server at {realm} returned {answer.describe()}") from None
 
     async def _send(self, method: str, target: str, body: Body, headers: Mapping[str, str]) -> Answer:
-        if self._session is None:
-            raise UnreachableError("the session is closed")
         url = URL(target if "://" in target else urljoin(self.url, target), encoded=True)
         all_headers = dict(headers)
         if body is None and method in {"POST", "PUT", "PATCH"}:
             all_headers["Content-Length"] = "0"
         began = time.monotonic()
         try:
-            async with self._session.request(
-                method, url, data=body, headers=all_headers, allow_redirects=False
-            ) as response:
+            # A session closes its connections at once at its end, and waits for no server to end TLS.
+            async with (
+                ClientSession(
+                    connector=TCPConnector(ssl=self._context or True),
+                    timeout=ClientTimeout(total=_TIMEOUT_SECONDS, sock_connect=10),
+                    auto_decompress=False,
+                ) as session,
+                session.request(method, url, data=body, headers=all_headers, allow_redirects=False) as response,
+            ):
                 content = b"" if method == "HEAD" else await response.content.read(_ANSWER_BYTES_MAX)
                 while not response.content.at_eof() and len(content) < _ANSWER_BYTES_MAX:
                     content += await response.content.read(_ANSWER_BYTES_MAX - len(content))
