@@ -92,7 +92,12 @@ class RedisDescriptorCache(DescriptorCache):
         if self._sending is not None:
             await asyncio.wait([self._sending])
         self._client = None
-        await self._stack.aclose()
+        try:
+            async with asyncio.timeout(self.options.operation_seconds):
+                await self._stack.aclose()
+        except (RedisError, OSError) as error:
+            # With TLS, a server that hangs does not answer the end of the connection. No data is lost by that.
+            _logger.warning("redis did not end its connections: %s", type(error).__name__)
 
     @override
     async def get(self, name: RepositoryName, digest: Digest) -> int | None:

@@ -17,6 +17,7 @@ from core.model.secret import Secret
 from tests.support.certificates import Authority
 from tests.support.redis_server import RedisServer
 from tests.support.simulated_time import SimulatedTime
+from tests.support.sockets import only_these_are_open, open_sockets
 
 pytestmark = pytest.mark.e2e
 
@@ -389,6 +390,27 @@ async def test_tls_is_checked_both_ways(tool, clock, tmp_path):
             async with patient_cache(options_for(server, tls=tls), clock=clock.clock) as cache:
                 await cache.put(NAME, DIGEST, 5)
                 assert await cache.get(NAME, DIGEST) == known
+
+
+async def test_redis_that_hangs_over_tls_holds_up_no_stop(tool, clock, tmp_path, caplog):
+    authority = Authority(tmp_path)
+    pair = authority.issue("server")
+    words = ["--tls-cert-file", pair.certificate, "--tls-key-file", pair.key, "--tls-ca-cert-file", authority.path]
+    tls = RedisTlsOptions(root_cas=(str(authority.path),))
+    with RedisServer(tool("redis-server"), *map(str, words), "--tls-auth-clients", "no", plain=False) as server:
+        sockets = open_sockets()
+        options = options_for(server, tls=tls, operation_seconds=1.0, dial_timeout_seconds=60.0)
+        async with RedisDescriptorCache(options, clock=clock.clock) as cache:
+            async with asyncio.timeout(60):
+                while await cache.get(NAME, DIGEST) is None:
+                    await cache.put(NAME, DIGEST, 5)
+                    await clock.advance(PAUSE_SECONDS)
+            server.hang()
+            began = asyncio.get_running_loop().time()
+        assert asyncio.get_running_loop().time() - began < 30
+        assert "redis did not end its connections: TimeoutError" in caplog.text
+        server.wake()
+        await only_these_are_open(sockets)
 
 
 def test_open_breaker_allows_one_attempt():
