@@ -180,7 +180,7 @@ def _load(content: bytes) -> dict[str, object]:
         # Decode first: json.loads would also accept UTF-16 and UTF-32, which other clients cannot read.
         document = load_json(content.decode("utf-8"), parse_constant=_refuse_constant)
     except ValueError as error:
-        raise ManifestInvalidError(f"manifest is not valid JSON: {type(error).__name__}") from error
+        raise ManifestInvalidError(f"manifest is not valid JSON: {error}") from error
     if not isinstance(document, dict):
         raise ManifestInvalidError("manifest is not a JSON object")
     return document

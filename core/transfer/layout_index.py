@@ -111,7 +111,7 @@ def _load(content: bytes, path: str) -> dict[str, Any]:
     try:
         document = load_json(content.decode("utf-8"))
     except ValueError as error:
-        raise ImageLayoutError(f"{path} is not valid JSON: {type(error).__name__}") from None
+        raise ImageLayoutError(f"{path} is not valid JSON: {error}") from None
     if not isinstance(document, dict):
         raise ImageLayoutError(f"{path} is not a JSON object")
     return document
