@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
+from typing import Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -19,6 +20,11 @@ from core.ports.certificate_authority import (
     CertificateOrderError,
     ChallengeAnswer,
     PublishAnswer,
+)
+
+_USAGES: Final = (
+    *("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement"),
+    *("key_cert_sign", "crl_sign", "encipher_only", "decipher_only"),
 )
 
 
@@ -47,7 +53,10 @@ class InMemoryAuthority(CertificateAuthority):
         self._check = check
         self._key = new_private_key()
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "authority in memory")])
-        self.root = self._sign(self._name, self._key.public_key(), x509.BasicConstraints(ca=True, path_length=None))
+        usage = dict.fromkeys(_USAGES, False) | {"key_cert_sign": True}
+        self.root = self._sign(
+            self._name, self._key.public_key(), x509.BasicConstraints(ca=True, path_length=None), x509.KeyUsage(**usage)
+        )
         """The certificate of the authority as PEM."""
         self.error: CertificateOrderError | None = None
         """The failure of all orders, if they are to fail."""
@@ -76,9 +85,9 @@ class InMemoryAuthority(CertificateAuthority):
         chain = self._sign(x509.Name([]), key.public_key(), names) + self.root
         return certificate_of(host, chain, key_pem(key))
 
-    def _sign(self, subject: x509.Name, key: ec.EllipticCurvePublicKey, extension: x509.ExtensionType) -> str:
-        now = self._now()
-        certificate = (
+    def _sign(self, subject: x509.Name, key: ec.EllipticCurvePublicKey, *extensions: x509.ExtensionType) -> str:
+        now, own_key = self._now(), self._key.public_key()
+        builder = (
             x509.CertificateBuilder()
             .subject_name(subject)
             .issuer_name(self._name)
@@ -86,7 +95,11 @@ class InMemoryAuthority(CertificateAuthority):
             .serial_number(x509.random_serial_number())
             .not_valid_before(now)
             .not_valid_after(now + self._life)
-            .add_extension(extension, critical=True)
-            .sign(self._key, hashes.SHA256())
+            # Python 3.13 requires the identifiers of the keys, as RFC 5280, section 4.2.1, does.
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(own_key), critical=False)
         )
+        for extension in extensions:
+            builder = builder.add_extension(extension, critical=True)
+        certificate = builder.sign(self._key, hashes.SHA256())
         return certificate.public_bytes(Encoding.PEM).decode()
