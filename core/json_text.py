@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
-LEVELS_MAX: Final = 100
-"""Maximum nesting. A document of this depth can be parsed, walked and written again from any depth of the stack."""
+LEVELS_MAX: Final = 500
+"""Maximum nesting: half of what Python can follow, so a document that was accepted can be read from a deeper stack."""
 
 
 def load_json(content: bytes | str, *, parse_constant: Callable[[str], object] | None = None) -> Any:

@@ -27,8 +27,15 @@ def test_nesting_has_a_limit(outside: str, own_levels: int) -> None:
     at_most = LEVELS_MAX - own_levels
     assert load_json(outside.replace("#", nested(at_most)).encode())
     for levels in (at_most + 1, LEVELS_MAX * 5, LEVELS_TOO_MANY):
-        with pytest.raises(ValueError, match="nests deeper than 100 levels"):
+        with pytest.raises(ValueError, match="nests deeper than 500 levels"):
             load_json(outside.replace("#", nested(levels)))
+
+
+def test_document_at_the_limit_is_read_and_written_from_a_deeper_stack() -> None:
+    def deeper(frames: int) -> str:
+        return deeper(frames - 1) if frames else json.dumps(load_json(nested(LEVELS_MAX)), indent=2)
+
+    assert json.loads(deeper(200)) == load_json(nested(LEVELS_MAX))
 
 
 def test_wide_documents_are_not_deep() -> None:

@@ -422,7 +422,7 @@ async def test_depth_of_nested_indexes_is_limited(target, path):
         ("index.json", " " * (16 * 1024 * 1024 + 1), "index.json is too large"),
         ("index.json", "[]", "not a JSON object"),
         ("index.json", "{", "not valid JSON: Expecting property name"),
-        ("index.json", "[" * 4_000 + "]" * 4_000, "not valid JSON: JSON nests deeper than 100 levels"),
+        ("index.json", "[" * 4_000 + "]" * 4_000, "not valid JSON: JSON nests deeper than 500 levels"),
         ("index.json", "{}", "lists no manifests"),
         ("index.json", '{"manifests": ["x"]}', "not a descriptor"),
         ("index.json", '{"manifests": [{"mediaType": "a", "digest": "b", "size": true}]}', "no valid mediaType"),
